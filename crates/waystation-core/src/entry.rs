@@ -1,0 +1,188 @@
+//! The journal's facts: what happened to a run, in order. Live state is their fold.
+
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use crate::error::Failure;
+use crate::plan::NodeIndex;
+
+/// One fact and the moment it was recorded.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Entry {
+    /// Unix time in milliseconds.
+    pub at: u64,
+    /// What happened.
+    pub fact: Fact,
+}
+
+/// What can happen to a run. Facts about a node name it and the attempt, so that a stale or repeated
+/// one is recognised and ignored.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Fact {
+    /// Always the first entry.
+    RunStarted(Box<Start>),
+    /// An attempt is about to have effects outside. Pure nodes complete without it.
+    NodeStarted {
+        /// Which node.
+        node: NodeIndex,
+        /// Counted from 1.
+        attempt: u32,
+    },
+    /// An attempt produced the node's result; recorded at most once for a node.
+    NodeCompleted {
+        /// Which node.
+        node: NodeIndex,
+        /// Counted from 1.
+        attempt: u32,
+        /// The node's result.
+        output: Data,
+        /// The port it left by, where the node type has several.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        port: Option<String>,
+    },
+    /// An attempt failed; whether it is repeated follows from the failure and the node's policy.
+    NodeFailed {
+        /// Which node.
+        node: NodeIndex,
+        /// Counted from 1.
+        attempt: u32,
+        /// Why.
+        failure: Failure,
+        /// A random number drawn by the driver; spreads the retries of many runs.
+        #[serde(default)]
+        jitter: u16,
+    },
+    /// The node will not run in this run.
+    NodeSkipped {
+        /// Which node.
+        node: NodeIndex,
+        /// Why, in words for the user.
+        reason: String,
+    },
+    /// A moment asked for by the scheduler has come.
+    TimerFired {
+        /// Which one.
+        timer: Timer,
+    },
+    /// Somebody asked for the run to end.
+    CancelRequested {
+        /// Why, in words for the user.
+        reason: String,
+    },
+    /// A line for the run's log; it changes no state.
+    Logged {
+        /// The node it is about.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        node: Option<NodeIndex>,
+        /// How serious it is.
+        level: Level,
+        /// The line.
+        message: String,
+    },
+    /// Always the last entry.
+    RunFinished {
+        /// How it ended.
+        outcome: Outcome,
+    },
+}
+
+/// What a run starts from.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Start {
+    /// The hash of the plan, hexadecimal.
+    pub plan: String,
+    /// The workflow it belongs to, as the caller named it.
+    pub workflow: String,
+    /// The namespace of that workflow.
+    pub namespace: String,
+    /// A name for people.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub name: Option<String>,
+    /// The run's input, in the shape that its dialect gives it.
+    pub input: Data,
+    /// The run of which this is another try.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub retry_of: Option<String>,
+}
+
+/// A value in the journal: in place, or by the hash under which the store keeps it.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Data {
+    /// The value itself.
+    Value(Arc<Value>),
+    /// A large value, kept once outside the journal.
+    Stored {
+        /// SHA-256 of the serialized value, hexadecimal.
+        hash: String,
+        /// Its serialized size.
+        bytes: u64,
+    },
+}
+
+impl Data {
+    /// The value, if it is at hand. The engine resolves stored values before it folds a journal.
+    pub fn value(&self) -> Option<&Arc<Value>> {
+        match self {
+            Data::Value(value) => Some(value),
+            Data::Stored { .. } => None,
+        }
+    }
+}
+
+impl From<Value> for Data {
+    fn from(value: Value) -> Data {
+        Data::Value(Arc::new(value))
+    }
+}
+
+/// A moment that the scheduler waits for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Timer {
+    /// The next attempt of a node is due.
+    Retry {
+        /// Which node.
+        node: NodeIndex,
+        /// The attempt that is due.
+        attempt: u32,
+    },
+    /// The run has used up its time.
+    Deadline,
+}
+
+/// How serious a log line is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Level {
+    /// For the curious.
+    Info,
+    /// Something is not as its author probably meant it.
+    Warning,
+    /// Something failed.
+    Error,
+}
+
+/// How a run ended.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Outcome {
+    /// Nothing is left to do.
+    Completed,
+    /// A node failed for good, or the run's time was up.
+    Failed {
+        /// The node that failed.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        node: Option<NodeIndex>,
+        /// Why.
+        failure: Failure,
+    },
+    /// Somebody ended it.
+    Cancelled {
+        /// Why, in words for the user.
+        reason: String,
+    },
+}

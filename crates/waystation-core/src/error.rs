@@ -1,0 +1,204 @@
+//! The one table of errors: code, kind, hint. Only an API chooses a status and a shape for them.
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+/// What sort of problem it is; an API maps it to its own statuses.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// The caller's data is wrong.
+    Invalid,
+    /// Nothing has that name.
+    NotFound,
+    /// It contradicts the present state.
+    Conflict,
+    /// The caller is not known or not allowed.
+    Unauthorized,
+    /// A policy or a limit forbids it.
+    Refused,
+    /// Something outside does not answer; later it may.
+    Unavailable,
+    /// A fault of this program.
+    Internal,
+}
+
+macro_rules! codes {
+    ($($(#[doc = $doc:literal])* $name:ident = $text:literal, $kind:ident, $hint:expr;)*) => {
+        /// Every error that a caller can meet.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+        pub enum Code { $($(#[doc = $doc])* #[serde(rename = $text)] $name,)* }
+
+        impl Code {
+            /// All codes, for documentation and tests.
+            pub const ALL: &'static [Code] = &[$(Code::$name),*];
+
+            /// The stable name.
+            pub fn as_str(self) -> &'static str {
+                match self { $(Code::$name => $text),* }
+            }
+
+            /// What sort of problem it is.
+            pub fn kind(self) -> Kind {
+                match self { $(Code::$name => Kind::$kind),* }
+            }
+
+            /// What usually mends it.
+            pub fn hint(self) -> Option<&'static str> {
+                match self { $(Code::$name => $hint),* }
+            }
+        }
+    };
+}
+
+codes! {
+    /// The body is no JSON of the expected form.
+    BodyInvalid = "body_invalid", Invalid, Some("send a JSON object with Content-Type: application/json");
+    /// The body is larger than the server takes.
+    BodyTooLarge = "body_too_large", Refused, Some("raise WAYSTATION_MAX_BODY_BYTES or send less");
+    /// The definition has problems; all of them are listed.
+    DefinitionInvalid = "definition_invalid", Invalid, None;
+    /// A template or condition does not parse.
+    ExpressionInvalid = "expression_invalid", Invalid, None;
+    /// A template or condition could not be evaluated on this run's values.
+    ExpressionFailed = "expression_failed", Invalid, Some("give a fallback with `| default(...)` where a value may be missing");
+    /// A bound on size, depth, steps or output was exceeded.
+    LimitExceeded = "limit_exceeded", Refused, None;
+    /// The egress policy refuses the target.
+    EgressRefused = "egress_refused", Refused, None;
+    /// The target could not be reached or broke off.
+    Transport = "transport", Unavailable, Some("check the address, and that the service is running");
+    /// An attempt took longer than allowed.
+    Timeout = "timeout", Unavailable, Some("raise the step's timeout, or make the service answer sooner");
+    /// The target answered with an error status.
+    HttpStatus = "http_status", Unavailable, None;
+    /// The run took longer than its deadline.
+    DeadlineExceeded = "deadline_exceeded", Refused, Some("raise the run's total timeout");
+    /// An attempt panicked: a fault of this program, contained.
+    NodePanicked = "node_panicked", Internal, Some("please report this with the run's log");
+    /// An attempt was cut short by a crash or restart too many times.
+    Interrupted = "interrupted", Unavailable, Some("look for a crash that this step causes");
+    /// No secret has that name.
+    SecretUnknown = "secret_unknown", Invalid, Some("set it with `waystation secret set NAME`");
+    /// A secret cannot be opened with the present key.
+    SecretUnreadable = "secret_unreadable", Internal, Some("start with the key that sealed it (WAYSTATION_SECRET_KEY)");
+    /// Nothing is known under that id.
+    NotFound = "not_found", NotFound, None;
+    /// The run has already ended.
+    RunEnded = "run_ended", Conflict, None;
+    /// The request contradicts what is already there.
+    Conflict = "conflict", Conflict, None;
+    /// A signature is missing or does not match.
+    SignatureInvalid = "signature_invalid", Unauthorized, Some("sign with the shared webhook secret, and check the sender's clock");
+    /// Every place for running work is taken.
+    Busy = "busy", Unavailable, Some("try again shortly; WAYSTATION_MAX_RUNS raises the bound");
+    /// The server is going down; acknowledged runs resume at the next start.
+    ShuttingDown = "shutting_down", Unavailable, Some("the run goes on when the server is back; ask for it by its id");
+    /// The store refused or failed an operation.
+    Store = "store", Internal, Some("check the data directory's disk and permissions");
+    /// A fault of this program.
+    Internal = "internal", Internal, Some("please report this");
+}
+
+/// An error for a caller: public text only. Internal detail goes to the program's log where it arises.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Error {
+    /// The row of the table.
+    pub code: Code,
+    /// What is wrong, in words for the user.
+    pub message: String,
+    /// How to mend this very case; the table's hint where there is none.
+    pub hint: Option<String>,
+}
+
+impl Error {
+    /// An error with the table's hint.
+    pub fn new(code: Code, message: impl Into<String>) -> Error {
+        Error { code, message: message.into(), hint: None }
+    }
+
+    /// The same error with a hint of its own.
+    #[must_use]
+    pub fn with_hint(mut self, hint: impl Into<String>) -> Error {
+        self.hint = Some(hint.into());
+        self
+    }
+
+    /// How to mend it.
+    pub fn hint(&self) -> Option<&str> {
+        self.hint.as_deref().or(self.code.hint())
+    }
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.message)
+    }
+}
+
+impl std::error::Error for Error {}
+
+/// Why an attempt failed, and whether another may succeed.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Failure {
+    /// The row of the error table.
+    pub code: Code,
+    /// What went wrong, in words for the user; never a secret.
+    pub message: String,
+    /// How to mend this very case; the table's hint where there is none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub hint: Option<String>,
+    /// Whether another attempt makes sense.
+    pub class: Class,
+}
+
+/// Whether another attempt makes sense.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Class {
+    /// It may succeed later.
+    Retryable {
+        /// The least wait that the other side asked for, in milliseconds.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        after_ms: Option<u64>,
+    },
+    /// It will fail again.
+    Fatal,
+}
+
+impl Failure {
+    /// A failure that another attempt would only repeat.
+    pub fn fatal(code: Code, message: impl Into<String>) -> Failure {
+        Failure { code, message: message.into(), hint: None, class: Class::Fatal }
+    }
+
+    /// A failure that may pass.
+    pub fn retryable(code: Code, message: impl Into<String>, after_ms: Option<u64>) -> Failure {
+        let class = Class::Retryable { after_ms };
+        Failure { code, message: message.into(), hint: None, class }
+    }
+
+    /// How to mend it.
+    pub fn hint(&self) -> Option<&str> {
+        self.hint.as_deref().or(self.code.hint())
+    }
+}
+
+impl From<Error> for Failure {
+    fn from(error: Error) -> Failure {
+        let Error { code, message, hint } = error;
+        Failure { code, message, hint, class: Class::Fatal }
+    }
+}
+
+/// The nearest of the known names, best first, for messages about an unknown one; three at most.
+pub fn nearest<'a>(name: &str, known: impl Iterator<Item = &'a str>) -> Vec<&'a str> {
+    let mut scored: Vec<(f64, &str)> = known
+        .take(10_000)
+        .map(|candidate| (strsim::jaro_winkler(name, candidate), candidate))
+        .filter(|(score, _)| *score > 0.7)
+        .collect();
+    scored.sort_by(|a, b| b.0.total_cmp(&a.0).then(a.1.cmp(b.1)));
+    scored.dedup_by(|a, b| a.1 == b.1);
+    scored.into_iter().take(3).map(|(_, candidate)| candidate).collect()
+}

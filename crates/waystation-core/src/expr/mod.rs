@@ -1,0 +1,1 @@
+//! Templates and conditions: parsed once, evaluated on borrowed JSON within fixed bounds.

@@ -1,0 +1,24 @@
+//! Every bound that a definition or a value must respect, in one place.
+
+/// Nodes in one plan, unless a setting says otherwise.
+pub const NODES_PER_PLAN: usize = 4_096;
+/// Bytes of one template or condition.
+pub const EXPRESSION_BYTES: usize = 8_192;
+/// Nodes of one parsed expression.
+pub const EXPRESSION_NODES: usize = 2_000;
+/// Nesting of one parsed expression.
+pub const EXPRESSION_DEPTH: u16 = 100;
+/// Bytes that one evaluation may copy or produce.
+pub const EXPRESSION_OUTPUT_BYTES: usize = 16 << 20;
+/// Nesting of a configuration value whose strings are templates.
+pub const CONFIG_DEPTH: usize = 128;
+/// Attempts of one node.
+pub const ATTEMPTS_PER_NODE: u32 = 101;
+/// The longest wait between two attempts, in milliseconds.
+pub const RETRY_DELAY_MS_MAX: u64 = 24 * 3_600_000;
+/// The longest timeout or deadline, in milliseconds.
+pub const TIMEOUT_MS_MAX: u64 = 7 * 24 * 3_600_000;
+/// How often an attempt may be cut short by a crash before the node counts as failed.
+pub const INTERRUPTIONS_PER_NODE: u32 = 10;
+/// Log lines that one run may write; further ones are dropped after a last line that says so.
+pub const LOG_LINES_PER_RUN: u32 = 1_000;

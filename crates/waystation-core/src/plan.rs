@@ -1,0 +1,187 @@
+//! The plan: what a run executes, as plain data in nobody's wire format.
+
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+
+/// The position of a node in [`Plan::nodes`].
+pub type NodeIndex = u32;
+
+/// The plan format that this version writes. Older formats stay readable for ever.
+pub const PLAN_FORMAT: u16 = 1;
+
+/// A compiled definition. Runs refer to it by the hash of its serialized form, so it holds nothing
+/// that differs from one run of the same definition to the next.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Plan {
+    /// The version of this structure, [`PLAN_FORMAT`] when written.
+    pub format: u16,
+    /// The wire format it came from, which also renders its replies.
+    pub dialect: Dialect,
+    /// How nodes follow one another.
+    pub shape: Shape,
+    /// The nodes, in the order in which listings show them.
+    pub nodes: Vec<Node>,
+    /// Constants that templates see below the run's own values.
+    #[serde(default, skip_serializing_if = "Map::is_empty")]
+    pub variables: Map<String, Value>,
+    /// What a template does with a name that does not exist.
+    pub missing: Missing,
+    /// What the failure of one node does to the run.
+    pub on_failure: OnFailure,
+    /// How long the run may take, in milliseconds from its start.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub deadline_ms: Option<u64>,
+    /// Where the run's progress is sent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub webhook_url: Option<String>,
+}
+
+/// The wire formats that compile into plans.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Dialect {
+    /// `STEPS_CONFIG`: see [`crate::dialect::pipeline`].
+    Pipeline,
+}
+
+/// How nodes follow one another.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Shape {
+    /// Nodes run as soon as their incoming edges allow it.
+    Graph {
+        /// All edges, in any order.
+        edges: Vec<Edge>,
+    },
+    /// Items run one after another from a first-in, first-out queue that starts with item 0.
+    Queue {
+        /// The items, by their index in the source document.
+        items: Vec<QueueItem>,
+    },
+}
+
+/// One dependency of a graph.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Edge {
+    /// The node that must settle first.
+    pub from: NodeIndex,
+    /// The node that waits for it.
+    pub to: NodeIndex,
+    /// When the edge counts as live.
+    pub when: When,
+    /// The name by which the definition refers to the dependency, for messages.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub label: Option<String>,
+}
+
+/// When a settled edge counts as live.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum When {
+    /// The source completed.
+    Completed,
+    /// The source completed and left by this port.
+    Port(String),
+    /// The source settled in whatever way: the edge orders and never kills.
+    Settled,
+}
+
+/// One position of a queue.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct QueueItem {
+    /// The node to run.
+    pub node: NodeIndex,
+    /// The node that judges the result and leaves by port `true` or `false`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub condition: Option<NodeIndex>,
+    /// The items to queue on `true`; empty means the next item.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub if_true: Vec<u32>,
+    /// The items to queue on `false`; empty means the next item.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub if_false: Vec<u32>,
+}
+
+/// One unit of work.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Node {
+    /// Unique in the plan, and chosen by the definition's author.
+    pub id: String,
+    /// What people call it.
+    pub name: String,
+    /// The node type, a key of the engine's registry.
+    pub kind: String,
+    /// The node type's settings; strings may hold templates.
+    #[serde(default, skip_serializing_if = "Value::is_null")]
+    pub config: Value,
+    /// The names under which fields of its output object are known to the other nodes.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub outputs: Vec<String>,
+    /// Which incoming edges have to be live.
+    pub join: Join,
+    /// Lists that must hold this node's name for it to run.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub selections: Vec<Selection>,
+    /// How often and how fast a failed attempt is repeated.
+    pub retry: Retry,
+    /// How long one attempt may take, in milliseconds.
+    pub timeout_ms: u64,
+    /// Part of the plan's mechanics rather than of the definition: listings leave it out.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub hidden: bool,
+}
+
+/// Which of a node's incoming edges have to be live, once all of them have settled.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Join {
+    /// Every one; the first dead edge skips the node.
+    Every,
+    /// At least one of them.
+    All,
+    /// As soon as this many are live, without waiting for the rest.
+    First(u32),
+}
+
+/// A gate: the node runs only if the named output is a list that holds `member`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Selection {
+    /// The output that holds the list.
+    pub output: String,
+    /// What the list has to contain.
+    pub member: String,
+}
+
+/// The one retry policy of every node type and dialect.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Retry {
+    /// Attempts in all, at least 1.
+    pub attempts: u32,
+    /// The wait after the first failed attempt, in milliseconds; it doubles each time.
+    pub delay_ms: u64,
+}
+
+impl Retry {
+    /// A single attempt.
+    pub const NEVER: Retry = Retry { attempts: 1, delay_ms: 0 };
+}
+
+/// What a template does with a name that does not exist.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Missing {
+    /// The placeholder stays in the text and the run's log gets a warning.
+    Verbatim,
+    /// The node fails before it does anything.
+    Fail,
+}
+
+/// What the failure of one node does to the run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum OnFailure {
+    /// Nothing new starts, what is under way is cancelled, the run has failed.
+    Stop,
+    /// The node's dependents are skipped and everything else goes on.
+    Continue,
+}

@@ -1,0 +1,97 @@
+//! Run ids: 63-bit, ordered by time, shown as 13 letters and digits.
+
+use std::fmt;
+use std::str::FromStr;
+use std::sync::atomic::{AtomicI64, Ordering};
+use std::time::{SystemTime, UNIX_EPOCH};
+
+/// Crockford's alphabet in lower case: no letter looks like a digit.
+const ALPHABET: &[u8; 32] = b"0123456789abcdefghjkmnpqrstvwxyz";
+const LETTERS: usize = 13;
+/// Ids of one millisecond before the next one is borrowed from.
+const COUNTER_BITS: u32 = 20;
+
+/// Names one run. Later runs have greater ids, which keeps the store's inserts in order.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct RunId(pub i64);
+
+impl RunId {
+    /// A new id, greater than all that this process gave out before.
+    pub fn new() -> RunId {
+        static LAST: AtomicI64 = AtomicI64::new(0);
+        let floor = (now_ms() as i64) << COUNTER_BITS;
+        let next = |last: i64| Some(floor.max(last + 1));
+        let last = LAST.fetch_update(Ordering::Relaxed, Ordering::Relaxed, next);
+        RunId(floor.max(last.unwrap_or(0) + 1))
+    }
+}
+
+impl Default for RunId {
+    fn default() -> RunId {
+        RunId::new()
+    }
+}
+
+/// Unix time in milliseconds.
+pub fn now_ms() -> u64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
+}
+
+impl fmt::Display for RunId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut text = [0u8; LETTERS];
+        let mut rest = self.0 as u64;
+        for letter in text.iter_mut().rev() {
+            *letter = ALPHABET[(rest & 31) as usize];
+            rest >>= 5;
+        }
+        f.write_str(std::str::from_utf8(&text).unwrap_or_default())
+    }
+}
+
+impl fmt::Debug for RunId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+/// The text is no run id.
+#[derive(Debug, PartialEq, Eq)]
+pub struct InvalidRunId;
+
+impl FromStr for RunId {
+    type Err = InvalidRunId;
+
+    fn from_str(text: &str) -> Result<RunId, InvalidRunId> {
+        if text.len() != LETTERS {
+            return Err(InvalidRunId);
+        }
+        let digit = |byte| ALPHABET.iter().position(|letter| *letter == byte).ok_or(InvalidRunId);
+        let value =
+            text.bytes().try_fold(0u128, |sum, byte| Ok(sum << 5 | digit(byte)? as u128))?;
+        i64::try_from(value).map(RunId).map_err(|_| InvalidRunId)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ids_grow_and_round_trip() {
+        let ids: Vec<RunId> = (0..10_000).map(|_| RunId::new()).collect();
+        assert!(ids.windows(2).all(|pair| pair[0] < pair[1]));
+        for id in ids {
+            assert_eq!(id.to_string().parse(), Ok(id));
+        }
+        assert_eq!(RunId(i64::MAX).to_string().parse(), Ok(RunId(i64::MAX)));
+    }
+
+    #[test]
+    fn what_is_no_id_is_refused() {
+        for text in ["", "0", "zzzzzzzzzzzzz", "000000000000l", "00000000000001", "é00000000000"] {
+            assert_eq!(text.parse::<RunId>(), Err(InvalidRunId), "{text}");
+        }
+    }
+}

@@ -1,0 +1,30 @@
+//! Bounds of queues and resources. Beside each stands what happens when it is reached.
+
+use std::time::Duration;
+
+/// Appends waiting for the writer; further ones wait for room, which slows their runs down.
+pub const WRITER_QUEUE: usize = 16_384;
+/// Writes that share one transaction at the most.
+pub const WRITES_PER_TRANSACTION: usize = 4_096;
+/// A value whose JSON is larger is kept once, by its hash, outside the journal.
+pub const INLINE_BYTES_MAX: usize = 64 << 10;
+/// A batch of entries that is larger is compressed.
+pub const COMPRESS_BYTES_MIN: usize = 1 << 10;
+/// Entries that pure nodes may gather before they are handed to the writer.
+pub const ENTRIES_PER_APPEND: usize = 2_048;
+/// Runs under way at once by default; a further one is refused as busy.
+pub const RUNS_LIVE: usize = 20_000;
+/// Nodes with effects under way at once by default; a further one waits its turn.
+pub const NODES_LIVE: usize = 1_024;
+/// Bytes of a response body that a node keeps by default; a longer one fails the node.
+pub const RESPONSE_BYTES: usize = 10 << 20;
+/// Redirects that a request follows.
+pub const REDIRECTS: usize = 10;
+/// A run whose next event is further away leaves memory until then.
+pub const SLEEP_IN_MEMORY: Duration = Duration::from_secs(10);
+/// Bytes of compiled plans kept at hand; the least used make room.
+pub const PLAN_CACHE_BYTES: u64 = 64 << 20;
+/// Redis writes waiting; a further one is dropped and counted, for the journal has it anyway.
+pub const REDIS_QUEUE: usize = 10_000;
+/// Webhooks on their way at once, over all runs; a further one waits.
+pub const WEBHOOKS_LIVE: usize = 64;

@@ -1,0 +1,281 @@
+//! The journal and everything else that lasts, behind one trait that every backend passes the same
+//! suite for.
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use serde_json::Value;
+use waystation_core::entry::Entry;
+use waystation_core::error::{Code, Error};
+
+use crate::id::RunId;
+
+/// A store that could not do what was asked. The detail is for the program's log only.
+#[derive(Debug)]
+pub struct StoreError {
+    /// What the caller may be told.
+    pub error: Error,
+    /// What the operator needs to know.
+    pub detail: String,
+}
+
+impl StoreError {
+    /// A failure of the store itself.
+    pub fn failed(detail: impl ToString) -> StoreError {
+        let error = Error::new(Code::Store, "the store failed");
+        StoreError { error, detail: detail.to_string() }
+    }
+}
+
+impl From<StoreError> for Error {
+    fn from(failed: StoreError) -> Error {
+        tracing::error!(detail = %failed.detail, "store");
+        failed.error
+    }
+}
+
+/// What the store's operations give.
+pub type Result<T> = std::result::Result<T, StoreError>;
+
+/// Where a run stands, as lists show it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Status {
+    /// Work is under way or waits for a timer.
+    Running,
+    /// It ended well.
+    Completed,
+    /// It failed.
+    Failed,
+    /// Somebody ended it.
+    Cancelled,
+}
+
+impl Status {
+    /// All of them.
+    pub const ALL: [Status; 4] =
+        [Status::Running, Status::Completed, Status::Failed, Status::Cancelled];
+
+    /// The word that people and clients see.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Status::Running => "running",
+            Status::Completed => "completed",
+            Status::Failed => "failed",
+            Status::Cancelled => "cancelled",
+        }
+    }
+}
+
+/// Facts to add to one run's journal, atomically and durably, with what follows from them.
+#[derive(Debug)]
+pub struct Append {
+    /// Whose journal.
+    pub run: RunId,
+    /// Counts the run's appends from 0; a second append with the same number is a conflict, so that
+    /// a stale owner of a run cannot write.
+    pub batch: u32,
+    /// The place of the first entry in the journal, counted from 0.
+    pub first_seq: u32,
+    /// The facts, never empty.
+    pub entries: Vec<Entry>,
+    /// The run itself, with its first append.
+    pub new_run: Option<NewRun>,
+    /// When the run, now idle, has to be woken, in Unix milliseconds; `None` while it is active.
+    pub wake_at: Option<u64>,
+    /// How it ended, with its last append.
+    pub finished: Option<Finished>,
+}
+
+/// The row of a run that starts.
+#[derive(Debug)]
+pub struct NewRun {
+    /// The workflow it belongs to.
+    pub workflow: String,
+    /// The namespace of that workflow.
+    pub namespace: String,
+    /// A name for people.
+    pub name: Option<String>,
+    /// The hash of its plan.
+    pub plan: Arc<str>,
+    /// The plan's JSON, unless it is known to be stored.
+    pub plan_json: Option<Arc<[u8]>>,
+    /// Unix milliseconds.
+    pub created: u64,
+    /// Whether its progress goes to a webhook: creates the cursor with it.
+    pub webhook: bool,
+}
+
+/// The end of a run.
+#[derive(Clone, Copy, Debug)]
+pub struct Finished {
+    /// How it ended; never `Running`.
+    pub status: Status,
+    /// Unix milliseconds.
+    pub at: u64,
+    /// The code of the error that ended it.
+    pub error: Option<Code>,
+}
+
+/// One line in a list of runs.
+#[derive(Clone, Debug, PartialEq)]
+pub struct RunRow {
+    /// Its id.
+    pub id: RunId,
+    /// The workflow it belongs to.
+    pub workflow: String,
+    /// The namespace of that workflow.
+    pub namespace: String,
+    /// A name for people.
+    pub name: Option<String>,
+    /// The hash of its plan.
+    pub plan: String,
+    /// Where it stands.
+    pub status: Status,
+    /// Unix milliseconds.
+    pub created: u64,
+    /// Unix milliseconds.
+    pub finished: Option<u64>,
+    /// The code of the error that ended it.
+    pub error: Option<String>,
+}
+
+/// Which runs to list, newest first. Pages continue below the last id seen.
+#[derive(Clone, Debug, Default)]
+pub struct RunFilter {
+    /// Only of this workflow.
+    pub workflow: Option<String>,
+    /// Only of this namespace.
+    pub namespace: Option<String>,
+    /// Only in this state.
+    pub status: Option<Status>,
+    /// Only with ids below this one.
+    pub before: Option<RunId>,
+    /// How many at the most.
+    pub limit: usize,
+}
+
+/// How far a run's webhook has been delivered.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Cursor {
+    /// Whose.
+    pub run: RunId,
+    /// Entries below this place of the journal are delivered or need no delivery.
+    pub next_seq: u32,
+    /// Failed attempts at the present entry.
+    pub attempts: u32,
+    /// When to try next, in Unix milliseconds.
+    pub next_at: u64,
+    /// Where it stands.
+    pub state: CursorState,
+    /// What the last failed attempt met.
+    pub error: Option<String>,
+}
+
+/// Where a webhook's delivery stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum CursorState {
+    /// There is or will be something to deliver.
+    Active,
+    /// All is delivered.
+    Done,
+    /// The receiver did not answer for too long; nothing more is sent.
+    Dead,
+}
+
+/// A block of a namespace: content that can become a step.
+#[derive(Clone, Debug, PartialEq)]
+pub struct BlockRow {
+    /// Unique within its namespace.
+    pub id: String,
+    /// The block without its id, in the wire format's shape.
+    pub body: Value,
+    /// Unix milliseconds.
+    pub created: u64,
+    /// Unix milliseconds.
+    pub updated: u64,
+}
+
+/// A progress notification received for a run, here or of another engine.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Progress {
+    /// The sender's id of the notification; a second one with the same id changes nothing.
+    pub webhook_id: String,
+    /// The namespace it names.
+    pub namespace: String,
+    /// The workflow it names.
+    pub workflow: String,
+    /// The run it names, in the sender's words.
+    pub execution: String,
+    /// When it came, in Unix milliseconds.
+    pub received: u64,
+    /// The notification as it came.
+    pub event: Value,
+}
+
+/// Everything that lasts. Every write returns once it is durable.
+#[async_trait]
+pub trait Store: Send + Sync + 'static {
+    /// Adds facts to a run's journal.
+    async fn append(&self, append: Append) -> Result<()>;
+    /// The JSON of a plan.
+    async fn plan(&self, hash: &str) -> Result<Option<Vec<u8>>>;
+    /// A run's entries from a place on, in order, with stored values resolved.
+    async fn journal(&self, run: RunId, from_seq: u32) -> Result<Vec<Entry>>;
+    /// How many appends a run's journal has had: the number of the next one.
+    async fn next_batch(&self, run: RunId) -> Result<u32>;
+    /// One run's row.
+    async fn run(&self, run: RunId) -> Result<Option<RunRow>>;
+    /// Runs, newest first.
+    async fn runs(&self, filter: RunFilter) -> Result<Vec<RunRow>>;
+    /// Unfinished runs that were active when last heard of, or whose moment has come.
+    async fn due(&self, now: u64, limit: usize) -> Result<Vec<RunId>>;
+    /// The moment at which the next sleeping run has to be woken.
+    async fn next_wake(&self) -> Result<Option<u64>>;
+    /// Deletes finished runs that ended before a moment, oldest first, with all that only they need;
+    /// gives the space back. Answers how many went; at most `limit`.
+    async fn expire(&self, finished_before: u64, limit: usize) -> Result<usize>;
+
+    /// Cursors that are active and whose moment has come.
+    async fn cursors_due(&self, now: u64, limit: usize) -> Result<Vec<Cursor>>;
+    /// One run's cursor.
+    async fn cursor(&self, run: RunId) -> Result<Option<Cursor>>;
+    /// Replaces a cursor.
+    async fn put_cursor(&self, cursor: Cursor) -> Result<()>;
+    /// Cursors that are active or dead, counted.
+    async fn cursor_backlog(&self) -> Result<(u64, u64)>;
+
+    /// Stores a sealed secret.
+    async fn put_secret(&self, name: &str, sealed: Vec<u8>) -> Result<()>;
+    /// All sealed secrets by name, in order of names.
+    async fn secrets(&self) -> Result<Vec<(String, Vec<u8>)>>;
+    /// Removes a secret; answers whether there was one.
+    async fn remove_secret(&self, name: &str) -> Result<bool>;
+
+    /// Creates or replaces a block; `create` refuses to replace, its absence refuses to create.
+    /// Answers whether it was done.
+    async fn put_block(&self, namespace: &str, block: BlockRow, create: bool) -> Result<bool>;
+    /// One block.
+    async fn block(&self, namespace: &str, id: &str) -> Result<Option<BlockRow>>;
+    /// A namespace's blocks in order of creation and then id; pages continue after the last id.
+    async fn blocks(
+        &self,
+        namespace: &str,
+        after: Option<&str>,
+        limit: usize,
+    ) -> Result<Vec<BlockRow>>;
+    /// Removes a block; answers whether there was one.
+    async fn remove_block(&self, namespace: &str, id: &str) -> Result<bool>;
+
+    /// Keeps a notification; answers whether it is new.
+    async fn put_progress(&self, progress: Progress) -> Result<bool>;
+    /// A workflow's notifications in the order in which they came, newest `limit`.
+    async fn progress(
+        &self,
+        namespace: &str,
+        workflow: &str,
+        limit: usize,
+    ) -> Result<Vec<Progress>>;
+
+    /// Asks the store a trivial question, to know that it answers.
+    async fn ping(&self) -> Result<()>;
+}
