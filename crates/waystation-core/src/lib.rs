@@ -9,7 +9,9 @@
 //! - [`scope`]: what names mean inside a running node
 //! - [`extract`]: named outputs out of a response
 //! - [`dialect`]: wire formats: parse, compile into a plan, render replies
+//! - [`prepare`]: a node's settings made ready for an attempt
 //! - [`error`]: the one table of errors
+//! - [`time`]: moments as text
 //! - [`limits`]: every bound that a definition or a value must respect
 //!
 //! Nothing here reads a clock, a file, a socket, the environment or a source of randomness.
@@ -21,7 +23,9 @@ pub mod expr;
 pub mod extract;
 pub mod limits;
 pub mod plan;
+pub mod prepare;
 pub mod program;
 pub mod run;
 pub mod scheduler;
 pub mod scope;
+pub mod time;

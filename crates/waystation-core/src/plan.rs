@@ -129,6 +129,9 @@ pub struct Node {
     /// Part of the plan's mechanics rather than of the definition: listings leave it out.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub hidden: bool,
+    /// What the definition says beyond what the engine knows.
+    #[serde(default, skip_serializing_if = "Map::is_empty")]
+    pub metadata: Map<String, Value>,
 }
 
 /// Which of a node's incoming edges have to be live, once all of them have settled.

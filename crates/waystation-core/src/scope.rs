@@ -1,1 +1,128 @@
-//! (being written)
+//! What names mean inside a node: input, outputs, variables, secrets, facts about the run.
+
+use std::borrow::Cow;
+use std::cell::RefCell;
+
+use serde_json::Value;
+
+use crate::expr::{Found, Key, Scope};
+use crate::plan::NodeIndex;
+use crate::run::Run;
+use crate::time::rfc3339;
+
+/// Where secrets come from. The value exists only while a node is being prepared and run.
+pub type Secrets<'a> = &'a dyn Fn(&str) -> Option<String>;
+
+/// The names that one attempt of a node sees.
+pub struct NodeScope<'a> {
+    run: &'a Run,
+    run_id: &'a str,
+    attempt: u32,
+    now_ms: u64,
+    secrets: Secrets<'a>,
+    used: RefCell<Vec<String>>,
+}
+
+impl<'a> NodeScope<'a> {
+    /// The names for one attempt; `now_ms` is the moment at which it starts.
+    pub fn new(
+        run: &'a Run,
+        run_id: &'a str,
+        attempt: u32,
+        now_ms: u64,
+        secrets: Secrets<'a>,
+    ) -> NodeScope<'a> {
+        NodeScope { run, run_id, attempt, now_ms, secrets, used: RefCell::default() }
+    }
+
+    /// The names of the secrets that were looked up, so that their values can be kept out of what
+    /// the node gives back.
+    pub fn into_used_secrets(self) -> Vec<String> {
+        self.used.into_inner()
+    }
+
+    fn output_of(&self, node: NodeIndex) -> Option<&Value> {
+        self.run.nodes[node as usize].output.as_deref()
+    }
+
+    /// `outputs.<node>` and `<node>.output`, by id or by name.
+    fn node_output(&self, head: &str, second: Option<&str>) -> Option<&Value> {
+        let program = &self.run.program;
+        let node = |name: &str| program.by_id.get(name).or_else(|| program.by_name.get(name));
+        match (head, second) {
+            ("outputs", Some(name)) => node(name).and_then(|node| self.output_of(*node)),
+            (name, Some("output")) => node(name).and_then(|node| self.output_of(*node)),
+            _ => None,
+        }
+    }
+
+    /// The run's input under its several spellings, after the outputs in order of look-up.
+    fn from_input(&self, name: &str) -> Option<&Value> {
+        let input = self.run.input.as_object()?;
+        match name {
+            "original_input" | "input_data" => input.get(name),
+            _ => {
+                let data = input.get("input_data").and_then(|data| data.get(name));
+                data.or_else(|| input.get(name))
+            }
+        }
+    }
+
+    fn secret(&self, name: &str) -> Option<Value> {
+        let value = (self.secrets)(name)?;
+        self.used.borrow_mut().push(name.to_owned());
+        Some(value.into())
+    }
+
+    fn about_run(&self, name: &str) -> Option<Value> {
+        match name {
+            "id" => Some(self.run_id.into()),
+            "workflow_id" => Some(self.run.start.as_ref()?.workflow.as_str().into()),
+            "attempt" => Some(self.attempt.into()),
+            _ => None,
+        }
+    }
+}
+
+impl Scope for NodeScope<'_> {
+    fn lookup<'a>(&'a self, path: &[Key]) -> Option<Found<'a>> {
+        let name = |index: usize| match path.get(index) {
+            Some(Key::Name(name)) => Some(&**name),
+            _ => None,
+        };
+        let borrowed = |value: &'a Value, used| Found { value: Cow::Borrowed(value), used };
+        let owned = |value: Value, used| Found { value: Cow::Owned(value), used };
+        let head = name(0)?;
+        if head == "input" {
+            return Some(borrowed(&self.run.input, 1));
+        }
+        if let Some(output) = self.node_output(head, name(1)) {
+            return Some(borrowed(output, 2));
+        }
+        let plain = self.run.named_output(head).or_else(|| self.from_input(head));
+        if let Some(value) = plain.or_else(|| self.run.program.plan.variables.get(head)) {
+            return Some(borrowed(value, 1));
+        }
+        match (head, name(1)) {
+            ("secrets", Some(secret)) => self.secret(secret).map(|value| owned(value, 2)),
+            ("run", Some(fact)) => self.about_run(fact).map(|value| owned(value, 2)),
+            ("now", _) => Some(owned(rfc3339(self.now_ms).into(), 1)),
+            _ => None,
+        }
+    }
+
+    fn names(&self) -> Vec<String> {
+        let program = &self.run.program;
+        let mut names: Vec<String> = ["input", "outputs", "secrets", "run", "now"].map(String::from).into();
+        names.extend(program.producers.keys().cloned());
+        names.extend(program.by_id.keys().map(|id| format!("outputs.{id}")));
+        names.extend(program.plan.variables.keys().cloned());
+        if let Some(input) = self.run.input.as_object() {
+            names.extend(input.keys().cloned());
+            let data = input.get("input_data").and_then(Value::as_object);
+            names.extend(data.into_iter().flat_map(|data| data.keys().cloned()));
+        }
+        names.sort_unstable();
+        names
+    }
+}

@@ -1,1 +1,3 @@
-//! (being written)
+//! Wire formats: each parses its documents, compiles them into a plan, and renders its replies.
+
+pub mod pipeline;

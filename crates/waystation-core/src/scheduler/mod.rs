@@ -1,1 +1,395 @@
-//! (being written)
+//! The state machine of a run: facts in, actions out, nothing else. Total and deterministic.
+
+mod graph;
+mod queue;
+mod retry;
+#[cfg(test)]
+mod simulator;
+#[cfg(test)]
+mod tests;
+
+use crate::entry::{Entry, Fact, Outcome, Timer};
+use crate::error::{Class, Code, Failure};
+use crate::limits::INTERRUPTIONS_PER_NODE;
+use crate::plan::{Node, NodeIndex, OnFailure, Plan, Shape};
+pub use graph::Topology;
+
+/// What has to happen next.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Action {
+    /// Make an attempt at a node.
+    Start {
+        /// Which node.
+        node: NodeIndex,
+        /// Counted from 1.
+        attempt: u32,
+    },
+    /// Record that a node will not run.
+    Skip {
+        /// Which node.
+        node: NodeIndex,
+        /// Why, in words for the user.
+        reason: String,
+    },
+    /// Tell when a moment has come.
+    SetTimer {
+        /// Which one.
+        timer: Timer,
+        /// Unix milliseconds.
+        at: u64,
+    },
+    /// Stop the attempt that is under way.
+    Cancel {
+        /// Which node.
+        node: NodeIndex,
+    },
+    /// Record the end of the run.
+    Finish {
+        /// How it ended.
+        outcome: Outcome,
+    },
+}
+
+/// Where one node stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum NodeStatus {
+    /// Its dependencies have not settled.
+    Waiting,
+    /// It may start.
+    Ready,
+    /// It cannot run any more, which is not recorded yet.
+    Skipping,
+    /// An attempt has been recorded as started.
+    Running,
+    /// It waits for its next attempt.
+    Backoff,
+    /// Its result is recorded.
+    Completed,
+    /// Its last attempt failed.
+    Failed,
+    /// It will not run.
+    Skipped,
+    /// It was stopped with the run.
+    Cancelled,
+}
+
+impl NodeStatus {
+    /// Whether nothing more will happen to the node.
+    pub fn is_settled(self) -> bool {
+        use NodeStatus::*;
+        matches!(self, Completed | Failed | Skipped | Cancelled)
+    }
+}
+
+#[derive(Clone, Debug)]
+struct NodeState {
+    status: NodeStatus,
+    /// The attempt that is under way or next.
+    attempt: u32,
+    /// How often the present attempt was cut short by a crash.
+    interruptions: u32,
+    /// When the next attempt is due, in `Backoff`.
+    retry_at: u64,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+enum Phase {
+    New,
+    Running,
+    /// The end is decided and not yet recorded.
+    Ending(Outcome),
+    Ended,
+}
+
+#[derive(Clone, Debug)]
+enum Flow {
+    Graph(graph::State),
+    Queue(queue::State),
+}
+
+/// The live state of one run: the fold of its journal.
+#[derive(Clone, Debug)]
+pub struct Scheduler {
+    phase: Phase,
+    nodes: Vec<NodeState>,
+    flow: Flow,
+    deadline_at: Option<u64>,
+}
+
+/// What the scheduler reads and never changes.
+#[derive(Clone, Copy)]
+pub struct Rules<'a> {
+    /// The plan.
+    pub plan: &'a Plan,
+    /// Its edges, indexed.
+    pub topology: &'a Topology,
+}
+
+impl Scheduler {
+    /// A run that has not started.
+    pub fn new(rules: Rules<'_>) -> Scheduler {
+        let fresh =
+            NodeState { status: NodeStatus::Waiting, attempt: 1, interruptions: 0, retry_at: 0 };
+        let flow = match &rules.plan.shape {
+            Shape::Graph { .. } => Flow::Graph(graph::State::new(rules.topology)),
+            Shape::Queue { items } => Flow::Queue(queue::State::new(items)),
+        };
+        let nodes = vec![fresh; rules.plan.nodes.len()];
+        Scheduler { phase: Phase::New, nodes, flow, deadline_at: None }
+    }
+
+    /// Where a node stands.
+    pub fn status(&self, node: NodeIndex) -> NodeStatus {
+        self.nodes[node as usize].status
+    }
+
+    /// The attempt of a node that is under way or next.
+    pub fn attempt(&self, node: NodeIndex) -> u32 {
+        self.nodes[node as usize].attempt
+    }
+
+    /// Whether the run's last entry has been applied.
+    pub fn is_ended(&self) -> bool {
+        self.phase == Phase::Ended
+    }
+
+    /// Whether the run's end is decided, though perhaps not recorded.
+    pub fn is_ending(&self) -> bool {
+        matches!(self.phase, Phase::Ending(_) | Phase::Ended)
+    }
+
+    /// Applies one fact and adds what follows from it to `actions`. Answers whether the fact changed
+    /// anything: a stale, repeated or impossible one does not.
+    pub fn apply(&mut self, rules: Rules<'_>, entry: &Entry, actions: &mut Vec<Action>) -> bool {
+        match (&self.phase, &entry.fact) {
+            (Phase::New, Fact::RunStarted(_)) => self.start(rules, entry.at, actions),
+            (Phase::Running, fact) => return self.progress(rules, entry.at, fact, actions),
+            (Phase::Ending(_), Fact::RunFinished { .. }) => self.phase = Phase::Ended,
+            _ => return false,
+        }
+        true
+    }
+
+    fn start(&mut self, rules: Rules<'_>, now: u64, actions: &mut Vec<Action>) {
+        self.phase = Phase::Running;
+        self.deadline_at = rules.plan.deadline_ms.map(|limit| now.saturating_add(limit));
+        if let Some(at) = self.deadline_at {
+            actions.push(Action::SetTimer { timer: Timer::Deadline, at });
+        }
+        match &mut self.flow {
+            Flow::Graph(graph) => graph.start(&mut self.nodes, actions),
+            Flow::Queue(queue) => queue.advance(rules.plan, &mut self.nodes, actions),
+        }
+        self.finish_if_done(actions);
+    }
+
+    fn progress(
+        &mut self,
+        rules: Rules<'_>,
+        now: u64,
+        fact: &Fact,
+        actions: &mut Vec<Action>,
+    ) -> bool {
+        match fact {
+            Fact::NodeStarted { node, attempt } => self.node_started(*node, *attempt, actions),
+            Fact::NodeCompleted { node, attempt, port, .. } => {
+                self.expects(*node, *attempt)
+                    && self.settle(rules, *node, Settled::Completed(port.as_deref()), actions)
+            }
+            Fact::NodeFailed { node, attempt, failure, jitter } => {
+                self.expects(*node, *attempt)
+                    && self.node_failed(rules, now, *node, (failure, *jitter), actions)
+            }
+            Fact::NodeSkipped { node, .. } => {
+                self.may_skip(*node) && self.settle(rules, *node, Settled::Skipped, actions)
+            }
+            Fact::TimerFired { timer } => self.timer_fired(rules, *timer, actions),
+            Fact::CancelRequested { reason } => {
+                self.end(Outcome::Cancelled { reason: reason.clone() }, actions)
+            }
+            Fact::Logged { .. } => true,
+            Fact::RunStarted(_) | Fact::RunFinished { .. } => false,
+        }
+    }
+
+    /// Whether a result of this attempt is awaited.
+    fn expects(&self, node: NodeIndex, attempt: u32) -> bool {
+        let awaited = |state: &NodeState| {
+            state.attempt == attempt
+                && matches!(state.status, NodeStatus::Ready | NodeStatus::Running)
+        };
+        self.nodes.get(node as usize).is_some_and(awaited)
+    }
+
+    fn may_skip(&self, node: NodeIndex) -> bool {
+        let status = self.nodes.get(node as usize).map(|state| state.status);
+        matches!(status, Some(NodeStatus::Skipping | NodeStatus::Ready))
+    }
+
+    fn node_started(&mut self, node: NodeIndex, attempt: u32, actions: &mut Vec<Action>) -> bool {
+        if !self.expects(node, attempt) {
+            return false;
+        }
+        let state = &mut self.nodes[node as usize];
+        if state.status == NodeStatus::Running {
+            state.interruptions += 1;
+        }
+        state.status = NodeStatus::Running;
+        if state.interruptions <= INTERRUPTIONS_PER_NODE {
+            return true;
+        }
+        let text = format!("the attempt was cut short {INTERRUPTIONS_PER_NODE} times");
+        let failure = Failure::fatal(Code::Interrupted, text);
+        self.end(Outcome::Failed { node: Some(node), failure }, actions)
+    }
+
+    fn node_failed(
+        &mut self,
+        rules: Rules<'_>,
+        now: u64,
+        node: NodeIndex,
+        (failure, jitter): (&Failure, u16),
+        actions: &mut Vec<Action>,
+    ) -> bool {
+        let policy = rules.plan.nodes[node as usize].retry;
+        let state = &mut self.nodes[node as usize];
+        if let Class::Retryable { after_ms } = failure.class
+            && state.attempt < policy.attempts
+        {
+            let at = now.saturating_add(retry::wait_ms(policy, state.attempt, after_ms, jitter));
+            state.attempt += 1;
+            state.interruptions = 0;
+            state.status = NodeStatus::Backoff;
+            state.retry_at = at;
+            let timer = Timer::Retry { node, attempt: state.attempt };
+            actions.push(Action::SetTimer { timer, at });
+            return true;
+        }
+        self.settle(rules, node, Settled::Failed(failure), actions)
+    }
+
+    /// Records that nothing more will happen to a node, and lets the rest of the run follow.
+    fn settle(
+        &mut self,
+        rules: Rules<'_>,
+        node: NodeIndex,
+        how: Settled<'_>,
+        actions: &mut Vec<Action>,
+    ) -> bool {
+        self.nodes[node as usize].status = how.status();
+        if let Settled::Failed(failure) = how
+            && rules.plan.on_failure == OnFailure::Stop
+        {
+            return self
+                .end(Outcome::Failed { node: Some(node), failure: failure.clone() }, actions);
+        }
+        match &mut self.flow {
+            Flow::Graph(graph) => graph.settled(rules, &mut self.nodes, node, how, actions),
+            Flow::Queue(queue) => queue.settled(rules.plan, &mut self.nodes, node, how, actions),
+        }
+        self.finish_if_done(actions);
+        true
+    }
+
+    fn timer_fired(&mut self, rules: Rules<'_>, timer: Timer, actions: &mut Vec<Action>) -> bool {
+        match timer {
+            Timer::Retry { node, attempt } => {
+                let Some(state) = self.nodes.get_mut(node as usize) else { return false };
+                if state.status != NodeStatus::Backoff || state.attempt != attempt {
+                    return false;
+                }
+                state.status = NodeStatus::Ready;
+                actions.push(Action::Start { node, attempt });
+                true
+            }
+            Timer::Deadline => {
+                let seconds = rules.plan.deadline_ms.unwrap_or(0) as f64 / 1000.0;
+                let text = format!("Pipeline timed out after {seconds} seconds");
+                let failure = Failure::fatal(Code::DeadlineExceeded, text);
+                self.end(Outcome::Failed { node: None, failure }, actions)
+            }
+        }
+    }
+
+    fn finish_if_done(&mut self, actions: &mut Vec<Action>) {
+        let done = match &self.flow {
+            Flow::Graph(graph) => graph.is_done(),
+            Flow::Queue(queue) => queue.is_done(),
+        };
+        if done && self.phase == Phase::Running {
+            self.end(Outcome::Completed, actions);
+        }
+    }
+
+    fn end(&mut self, outcome: Outcome, actions: &mut Vec<Action>) -> bool {
+        for (index, state) in self.nodes.iter_mut().enumerate() {
+            if state.status == NodeStatus::Running || state.status == NodeStatus::Ready {
+                actions.push(Action::Cancel { node: index as NodeIndex });
+            }
+            if matches!(
+                state.status,
+                NodeStatus::Running | NodeStatus::Ready | NodeStatus::Backoff
+            ) {
+                state.status = NodeStatus::Cancelled;
+            }
+        }
+        self.phase = Phase::Ending(outcome.clone());
+        actions.push(Action::Finish { outcome });
+        true
+    }
+
+    /// What is still to be done after a fold: the actions whose facts the journal does not have.
+    pub fn resume(&self, rules: Rules<'_>) -> Vec<Action> {
+        let mut actions = Vec::new();
+        match &self.phase {
+            Phase::New | Phase::Ended => return actions,
+            Phase::Ending(outcome) => {
+                return vec![Action::Finish { outcome: outcome.clone() }];
+            }
+            Phase::Running => {}
+        }
+        if let Some(at) = self.deadline_at {
+            actions.push(Action::SetTimer { timer: Timer::Deadline, at });
+        }
+        for (index, state) in self.nodes.iter().enumerate() {
+            let (node, attempt) = (index as NodeIndex, state.attempt);
+            match state.status {
+                NodeStatus::Ready | NodeStatus::Running => {
+                    actions.push(Action::Start { node, attempt });
+                }
+                NodeStatus::Backoff => {
+                    let timer = Timer::Retry { node, attempt };
+                    actions.push(Action::SetTimer { timer, at: state.retry_at });
+                }
+                NodeStatus::Skipping => {
+                    actions.push(graph::State::owed_skip(rules, &self.nodes, node));
+                }
+                _ => {}
+            }
+        }
+        actions
+    }
+}
+
+/// How a node came to rest.
+#[derive(Clone, Copy)]
+enum Settled<'a> {
+    Completed(Option<&'a str>),
+    Failed(&'a Failure),
+    Skipped,
+}
+
+impl Settled<'_> {
+    fn status(self) -> NodeStatus {
+        match self {
+            Settled::Completed(_) => NodeStatus::Completed,
+            Settled::Failed(_) => NodeStatus::Failed,
+            Settled::Skipped => NodeStatus::Skipped,
+        }
+    }
+}
+
+/// The name that messages use for a node.
+fn display_name(node: &Node) -> &str {
+    if node.name.is_empty() { &node.id } else { &node.name }
+}

@@ -1,22 +1,39 @@
 //! Node types: what a step can do. Each is one file, known to the engine by one line in the registry.
 
+mod control;
+pub mod http;
+mod set;
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
 use async_trait::async_trait;
 use serde_json::Value;
 use waystation_core::error::Failure;
 
+use crate::egress::HttpClient;
+
 /// What a node is given for one attempt.
 #[derive(Clone, Debug)]
 pub struct Call {
-    /// The run's id, as text.
-    pub run: String,
-    /// The node's id in the plan.
-    pub node: String,
-    /// Counted from 1.
-    pub attempt: u32,
     /// The same on every attempt of this node in this run.
     pub idempotency_key: String,
     /// The node's settings, with all templates rendered. May hold secrets: never log it.
     pub config: Value,
+    /// The names that the node's result is known by; empty where it is known as a whole.
+    pub outputs: Vec<String>,
+}
+
+/// What a pure node is given.
+pub struct PureCall<'a> {
+    /// The node's settings, with all templates rendered.
+    pub config: Value,
+    /// The names that the node's result is known by; empty where it is known as a whole.
+    pub outputs: &'a [String],
+    /// The run's input.
+    pub input: &'a Value,
+    /// The results of the nodes that lead here, by id.
+    pub upstream: &'a dyn Fn() -> Vec<(String, Arc<Value>)>,
 }
 
 /// What a completed attempt gives.
@@ -42,4 +59,41 @@ pub type Outcome = std::result::Result<Completion, Failure>;
 pub trait Effect: Send + Sync + 'static {
     /// Makes one attempt. Dropping the future stops it.
     async fn attempt(&self, call: Call) -> Outcome;
+}
+
+/// How nodes of a type are run.
+#[derive(Clone)]
+pub enum NodeType {
+    /// In memory, at once, and again after a crash: it depends on nothing but what it is given.
+    Pure(fn(PureCall<'_>) -> Outcome),
+    /// With effects outside.
+    Effect(Arc<dyn Effect>),
+}
+
+/// All node types by name.
+pub struct Registry {
+    types: HashMap<&'static str, NodeType>,
+}
+
+impl Registry {
+    /// The types that the engine comes with.
+    pub fn standard(client: Arc<HttpClient>) -> Registry {
+        let mut registry = Registry { types: HashMap::new() };
+        registry.add("start", NodeType::Pure(control::start));
+        registry.add("end", NodeType::Pure(control::end));
+        registry.add("merge", NodeType::Pure(control::merge));
+        registry.add("set", NodeType::Pure(set::set));
+        registry.add("http", NodeType::Effect(Arc::new(http::Http { client })));
+        registry
+    }
+
+    /// Adds or replaces a type.
+    pub fn add(&mut self, name: &'static str, node_type: NodeType) {
+        self.types.insert(name, node_type);
+    }
+
+    /// A type by its name.
+    pub fn get(&self, name: &str) -> Option<&NodeType> {
+        self.types.get(name)
+    }
 }

@@ -1,0 +1,281 @@
+//! A pipeline's definition into a plan.
+
+use std::collections::HashMap;
+
+use serde_json::{Map, Value, json};
+
+use super::order::{self, Dependency, Names};
+use super::settings::{Findings, Settings};
+use super::step::{Step, Work};
+use crate::expr::{Key, Template};
+use crate::plan::{
+    Dialect, Edge, Join, Missing, Node, NodeIndex, OnFailure, PLAN_FORMAT, Plan, Retry, Selection,
+    Shape, When,
+};
+
+/// A plan, and what its author should know about it.
+#[derive(Debug)]
+pub struct Compiled {
+    /// The plan.
+    pub plan: Plan,
+    /// What has no effect, in words.
+    pub warnings: Vec<String>,
+}
+
+/// Compiles the JSON texts of `STEPS_CONFIG` and `PIPELINE_SETTINGS`. The error lists all problems.
+pub fn compile(
+    steps: Option<&str>,
+    settings: Option<&str>,
+    steps_max: usize,
+) -> Result<Compiled, Vec<String>> {
+    let mut findings = Findings::default();
+    let settings = match settings.map(serde_json::from_str::<Value>) {
+        None => Settings::default(),
+        Some(Ok(value)) => Settings::parse(&value, &mut findings),
+        Some(Err(error)) => return Err(vec![format!("PIPELINE_SETTINGS: {error}")]),
+    };
+    let steps = read_steps(steps, steps_max, &mut findings.errors);
+    let names = Names::new(&steps);
+    let dependencies = order::resolve(&steps, &names, &mut findings.errors);
+    let references = references(&steps, &names, &mut findings.errors);
+    if !findings.errors.is_empty() {
+        return Err(findings.errors);
+    }
+    let order = order::topological(&steps, &dependencies).map_err(|cycle| {
+        vec![format!("Cycle detected in workflow dependencies: {}", cycle.join(" -> "))]
+    })?;
+    let edges = Edges::new(&order, &dependencies, &references);
+    Ok(Compiled { plan: plan(steps, &order, edges, settings), warnings: findings.warnings })
+}
+
+fn read_steps(text: Option<&str>, steps_max: usize, errors: &mut Vec<String>) -> Vec<Step> {
+    let value = match text.map(serde_json::from_str::<Value>) {
+        None | Some(Ok(Value::Null)) => {
+            errors.push("Missing STEPS_CONFIG".into());
+            return Vec::new();
+        }
+        Some(Ok(value)) => value,
+        Some(Err(error)) => {
+            errors.push(format!("STEPS_CONFIG: {error}"));
+            return Vec::new();
+        }
+    };
+    let Value::Array(items) = value else {
+        errors.push("STEPS_CONFIG must be a non-empty array".into());
+        return Vec::new();
+    };
+    if items.is_empty() {
+        errors.push("STEPS_CONFIG must be a non-empty array".into());
+    }
+    if items.len() > steps_max {
+        let count = items.len();
+        errors.push(format!(
+            "STEPS_CONFIG has {count} steps; at most {steps_max} are allowed (WAYSTATION_MAX_STEPS)"
+        ));
+        return Vec::new();
+    }
+    report_duplicates(&items, errors);
+    let numbered = items.into_iter().enumerate();
+    numbered.filter_map(|(index, item)| Step::parse(item, index + 1, errors)).collect()
+}
+
+fn report_duplicates(items: &[Value], errors: &mut Vec<String>) {
+    let mut seen: HashMap<&str, usize> = HashMap::new();
+    for usid in items.iter().filter_map(|item| item.get("usid")?.as_str()) {
+        let count = seen.entry(usid).or_default();
+        *count += 1;
+        if *count == 2 {
+            errors.push(format!("Duplicate USID: {usid}"));
+        }
+    }
+}
+
+/// The steps whose outputs each step's templates mention; templates that do not parse are problems.
+fn references(steps: &[Step], names: &Names<'_>, errors: &mut Vec<String>) -> Vec<Vec<usize>> {
+    let known = |name: &str| names.resolve(name).is_some();
+    let mut all = Vec::with_capacity(steps.len());
+    for (index, step) in steps.iter().enumerate() {
+        let mut found = Vec::new();
+        match Template::compile(&config(&step.work), &known) {
+            Ok(template) => {
+                let heads = template.paths().filter_map(producer_name);
+                found.extend(heads.filter_map(|name| names.resolve(name)).flatten());
+            }
+            Err(problems) => errors.extend(
+                problems.iter().map(|problem| format!("Step {} ({}): {problem}", index + 1, step.name)),
+            ),
+        }
+        found.sort_unstable();
+        found.dedup();
+        all.push(found);
+    }
+    all
+}
+
+/// The name in a path that may stand for a step or its output.
+fn producer_name(path: &[Key]) -> Option<&str> {
+    let mut names = path.iter().map(|key| match key {
+        Key::Name(name) => Some(&**name),
+        Key::Index(_) => None,
+    });
+    match names.next()?? {
+        "outputs" => names.next()?,
+        name => Some(name),
+    }
+}
+
+/// The edges between nodes, which are numbered in listing order, and the hidden nodes they need.
+struct Edges {
+    edges: Vec<Edge>,
+    /// Joins of several producers of one output: the names they join.
+    merges: Vec<String>,
+    count: usize,
+    merge_of: HashMap<(String, Vec<NodeIndex>), NodeIndex>,
+}
+
+impl Edges {
+    fn new(order: &[usize], dependencies: &[Vec<Dependency>], references: &[Vec<usize>]) -> Edges {
+        let count = order.len();
+        let mut edges =
+            Edges { edges: Vec::new(), merges: Vec::new(), count, merge_of: HashMap::new() };
+        let mut place = vec![0; count];
+        for (position, step) in order.iter().enumerate() {
+            place[*step] = position as NodeIndex;
+        }
+        for step in order {
+            let to = place[*step];
+            let mut joined = Vec::new();
+            for dependency in &dependencies[*step] {
+                let mut producers: Vec<_> =
+                    dependency.producers.iter().map(|producer| place[*producer]).collect();
+                producers.sort_unstable();
+                joined.extend(&producers);
+                edges.depend(to, dependency, producers);
+            }
+            edges.mention(to, references[*step].iter().map(|step| place[*step]), &joined);
+        }
+        edges
+    }
+
+    fn depend(&mut self, to: NodeIndex, dependency: &Dependency, producers: Vec<NodeIndex>) {
+        let label = Some(dependency.name.clone());
+        if dependency.is_selection() {
+            let edge = |from| Edge { from, to, when: When::Settled, label: label.clone() };
+            self.edges.extend(producers.into_iter().map(edge));
+            return;
+        }
+        let from = match producers.as_slice() {
+            [single] => *single,
+            _ => self.merge(&dependency.name, producers),
+        };
+        self.edges.push(Edge { from, to, when: When::Completed, label });
+    }
+
+    /// A node that settles when all producers of an output have: it is live if one of them is.
+    fn merge(&mut self, name: &str, producers: Vec<NodeIndex>) -> NodeIndex {
+        let key = (name.to_owned(), producers);
+        if let Some(known) = self.merge_of.get(&key) {
+            return *known;
+        }
+        let node = (self.count + self.merges.len()) as NodeIndex;
+        let edge = |from: &NodeIndex| Edge { from: *from, to: node, when: When::Completed, label: None };
+        self.edges.extend(key.1.iter().map(edge));
+        self.merges.push(name.to_owned());
+        self.merge_of.insert(key, node);
+        node
+    }
+
+    /// A template may mention an output without depending on it. It sees it as it would if steps ran
+    /// one by one: of the steps listed before its own, whether they completed or not.
+    fn mention(
+        &mut self,
+        to: NodeIndex,
+        sources: impl Iterator<Item = NodeIndex>,
+        joined: &[NodeIndex],
+    ) {
+        let earlier = sources.filter(|from| *from < to && !joined.contains(from));
+        let edge = |from| Edge { from, to, when: When::Settled, label: None };
+        self.edges.extend(earlier.map(edge));
+    }
+}
+
+fn plan(steps: Vec<Step>, order: &[usize], edges: Edges, settings: Settings) -> Plan {
+    let mut steps: Vec<Option<Step>> = steps.into_iter().map(Some).collect();
+    let ordered = order.iter().filter_map(|index| steps[*index].take());
+    let mut nodes: Vec<Node> = ordered.map(|step| node(step, &settings)).collect();
+    nodes.extend(edges.merges.iter().enumerate().map(|(index, name)| merge_node(index, name)));
+    Plan {
+        format: PLAN_FORMAT,
+        dialect: Dialect::Pipeline,
+        shape: Shape::Graph { edges: edges.edges },
+        nodes,
+        variables: Map::new(),
+        missing: Missing::Verbatim,
+        on_failure: if settings.raise_on_error { OnFailure::Stop } else { OnFailure::Continue },
+        deadline_ms: Some(settings.total_timeout_ms),
+        webhook_url: settings.webhook_url,
+    }
+}
+
+fn node(step: Step, settings: &Settings) -> Node {
+    let gates = step.dependencies.iter().filter(|name| name.starts_with("selection_"));
+    let selection = |name: &String| Selection { output: name.clone(), member: step.usid.clone() };
+    let selections = gates.map(selection).collect();
+    let retries = step.max_retries.unwrap_or(settings.max_retries);
+    Node {
+        kind: step.work.kind().into(),
+        config: config(&step.work),
+        join: Join::Every,
+        selections,
+        retry: Retry { attempts: retries + 1, delay_ms: settings.retry_delay_ms },
+        timeout_ms: step.timeout_ms.unwrap_or(settings.step_timeout_ms),
+        hidden: false,
+        metadata: step.metadata,
+        outputs: step.outputs,
+        name: step.name,
+        id: step.usid,
+    }
+}
+
+fn merge_node(index: usize, name: &str) -> Node {
+    Node {
+        // A space keeps the id apart from names that templates can spell.
+        id: format!("merge {index}"),
+        name: name.to_owned(),
+        kind: "merge".into(),
+        config: Value::Null,
+        outputs: Vec::new(),
+        join: Join::All,
+        selections: Vec::new(),
+        retry: Retry::NEVER,
+        timeout_ms: 0,
+        hidden: true,
+        metadata: Map::new(),
+    }
+}
+
+impl Work {
+    fn kind(&self) -> &'static str {
+        match self {
+            Work::Http { .. } => "http",
+            Work::Set { .. } => "set",
+        }
+    }
+}
+
+/// The settings of the node type. GET and HEAD send the mapping in the query, the others as body.
+fn config(work: &Work) -> Value {
+    let Work::Http { url, method, headers, mapping } = work else {
+        let Work::Set { value } = work else { return Value::Null };
+        return json!({ "value": value });
+    };
+    let mut config = json!({ "method": method, "url": url });
+    if !headers.is_empty() {
+        config["headers"] = Value::Object(headers.clone());
+    }
+    let place = if method == "GET" || method == "HEAD" { "params" } else { "body" };
+    if let Some(mapping) = mapping {
+        config[place] = mapping.clone();
+    }
+    config
+}

@@ -1,0 +1,78 @@
+//! A node's settings made ready for an attempt: gates checked, templates rendered.
+
+use serde_json::Value;
+
+use crate::error::{Code, Failure};
+use crate::plan::{NodeIndex, Selection};
+use crate::run::Run;
+use crate::scope::{NodeScope, Secrets};
+
+/// What an attempt begins with.
+#[derive(Debug)]
+pub enum Prepared {
+    /// The node can run.
+    Run {
+        /// Its settings; may hold secrets.
+        config: Value,
+        /// Placeholders that were left as they are, in words for the run's log.
+        warnings: Vec<String>,
+        /// The names of the secrets in `config`; their values must not appear in what the node gives.
+        secrets: Vec<String>,
+    },
+    /// A gate is closed.
+    Skip {
+        /// Why, in words for the user.
+        reason: String,
+    },
+    /// The settings cannot be rendered on this run's values.
+    Fail(Failure),
+}
+
+/// Prepares an attempt that starts at `now_ms`.
+pub fn prepare(
+    run: &Run,
+    run_id: &str,
+    node: NodeIndex,
+    attempt: u32,
+    now_ms: u64,
+    secrets: Secrets<'_>,
+) -> Prepared {
+    let plan = &run.program.plan;
+    let definition = &plan.nodes[node as usize];
+    if let Some(reason) = definition.selections.iter().find_map(|gate| closed(run, gate)) {
+        return Prepared::Skip { reason };
+    }
+    let scope = NodeScope::new(run, run_id, attempt, now_ms, secrets);
+    match run.program.templates[node as usize].render(&scope, plan.missing) {
+        Ok(rendered) => Prepared::Run {
+            config: rendered.value,
+            warnings: rendered.warnings.iter().map(ToString::to_string).collect(),
+            secrets: scope.into_used_secrets(),
+        },
+        Err(problem) => {
+            Prepared::Fail(Failure::fatal(Code::ExpressionFailed, problem.to_string()))
+        }
+    }
+}
+
+/// Why a gate is closed, if it is.
+fn closed(run: &Run, gate: &Selection) -> Option<String> {
+    let Selection { output, member } = gate;
+    let Some(value) = run.named_output(output) else {
+        return Some(format!("Selection dependency {output} not found"));
+    };
+    let Some(list) = as_list(value) else {
+        return Some(format!("Selection dependency {output} is not a list"));
+    };
+    let holds = list.iter().any(|item| item.as_str() == Some(member));
+    (!holds).then(|| format!("USID {member} not in selection {output}"))
+}
+
+/// A list, or a text that parses as one.
+fn as_list(value: &Value) -> Option<std::borrow::Cow<'_, [Value]>> {
+    match value {
+        Value::Array(items) => Some(items.into()),
+        Value::String(text) => serde_json::from_str::<Vec<Value>>(text).ok().map(Into::into),
+        _ => None,
+    }
+}

@@ -1,0 +1,147 @@
+//! Graphs: in-degree counters over compact adjacency, joins, and the elimination of dead paths.
+
+use super::{Action, NodeState, NodeStatus, Rules, Settled, display_name};
+use crate::plan::{Edge, Join, NodeIndex, Plan, Shape, When};
+
+/// A plan's edges, grouped by their source.
+#[derive(Clone, Debug, Default)]
+pub struct Topology {
+    edges: Vec<Edge>,
+    /// Where a node's outgoing edges begin in `edges`; one longer than the nodes.
+    offsets: Vec<u32>,
+    incoming: Vec<u32>,
+}
+
+impl Topology {
+    /// Groups the edges of a graph; empty for a queue.
+    pub fn new(plan: &Plan) -> Topology {
+        let Shape::Graph { edges } = &plan.shape else { return Topology::default() };
+        let mut edges = edges.clone();
+        edges.sort_by_key(|edge| edge.from);
+        let mut offsets = vec![0; plan.nodes.len() + 1];
+        let mut incoming = vec![0; plan.nodes.len()];
+        for edge in &edges {
+            offsets[edge.from as usize + 1] += 1;
+            incoming[edge.to as usize] += 1;
+        }
+        for index in 1..offsets.len() {
+            offsets[index] += offsets[index - 1];
+        }
+        Topology { edges, offsets, incoming }
+    }
+
+    fn outgoing(&self, node: NodeIndex) -> &[Edge] {
+        let (from, to) = (self.offsets[node as usize], self.offsets[node as usize + 1]);
+        &self.edges[from as usize..to as usize]
+    }
+}
+
+#[derive(Clone, Debug)]
+pub(super) struct State {
+    /// Incoming edges of each node that have not settled.
+    pending: Vec<u32>,
+    /// Incoming edges of each node that are live.
+    live: Vec<u32>,
+    unsettled: usize,
+}
+
+impl State {
+    pub(super) fn new(topology: &Topology) -> State {
+        let count = topology.incoming.len();
+        State { pending: topology.incoming.clone(), live: vec![0; count], unsettled: count }
+    }
+
+    pub(super) fn start(&self, nodes: &mut [NodeState], actions: &mut Vec<Action>) {
+        for (index, state) in nodes.iter_mut().enumerate() {
+            if self.pending[index] == 0 {
+                state.status = NodeStatus::Ready;
+                actions.push(Action::Start { node: index as NodeIndex, attempt: state.attempt });
+            }
+        }
+    }
+
+    pub(super) fn is_done(&self) -> bool {
+        self.unsettled == 0
+    }
+
+    pub(super) fn settled(
+        &mut self,
+        rules: Rules<'_>,
+        nodes: &mut [NodeState],
+        node: NodeIndex,
+        how: Settled<'_>,
+        actions: &mut Vec<Action>,
+    ) {
+        self.unsettled -= 1;
+        for edge in rules.topology.outgoing(node) {
+            let alive = is_live(&edge.when, how);
+            let to = edge.to as usize;
+            self.pending[to] -= 1;
+            self.live[to] += u32::from(alive);
+            if nodes[to].status != NodeStatus::Waiting {
+                continue;
+            }
+            match self.verdict(rules.plan.nodes[to].join, to, alive) {
+                Verdict::Wait => {}
+                Verdict::Run => {
+                    nodes[to].status = NodeStatus::Ready;
+                    actions.push(Action::Start { node: edge.to, attempt: nodes[to].attempt });
+                }
+                Verdict::Skip => {
+                    nodes[to].status = NodeStatus::Skipping;
+                    let reason = skip_reason(rules.plan, edge, nodes);
+                    actions.push(Action::Skip { node: edge.to, reason });
+                }
+            }
+        }
+    }
+
+    fn verdict(&self, join: Join, node: usize, alive: bool) -> Verdict {
+        let (pending, live) = (self.pending[node], self.live[node]);
+        match join {
+            Join::Every if !alive => Verdict::Skip,
+            Join::First(count) if live >= count.max(1) => Verdict::Run,
+            _ if pending > 0 => Verdict::Wait,
+            Join::Every => Verdict::Run,
+            Join::All if live > 0 => Verdict::Run,
+            Join::All | Join::First(_) => Verdict::Skip,
+        }
+    }
+
+    /// The skip of a node whose fate was decided before its journal had it.
+    pub(super) fn owed_skip(rules: Rules<'_>, nodes: &[NodeState], node: NodeIndex) -> Action {
+        let incoming = || rules.topology.edges.iter().filter(|edge| edge.to == node);
+        let source = |edge: &Edge| nodes[edge.from as usize].status;
+        let dead = |edge: &&Edge| {
+            let status = source(edge);
+            edge.when != When::Settled && status.is_settled() && status != NodeStatus::Completed
+        };
+        let blamed = incoming().find(dead).or_else(|| incoming().last());
+        let reason = blamed.map(|edge| skip_reason(rules.plan, edge, nodes)).unwrap_or_default();
+        Action::Skip { node, reason }
+    }
+}
+
+enum Verdict {
+    Wait,
+    Run,
+    Skip,
+}
+
+fn is_live(when: &When, how: Settled<'_>) -> bool {
+    match (when, how) {
+        (When::Settled, _) | (When::Completed, Settled::Completed(_)) => true,
+        (When::Port(wanted), Settled::Completed(port)) => port == Some(wanted),
+        _ => false,
+    }
+}
+
+fn skip_reason(plan: &Plan, edge: &Edge, nodes: &[NodeState]) -> String {
+    let source = &plan.nodes[edge.from as usize];
+    let name = edge.label.as_deref().unwrap_or(display_name(source));
+    match nodes[edge.from as usize].status {
+        NodeStatus::Failed => format!("Dependency {name} failed"),
+        NodeStatus::Completed => format!("{} took another branch", display_name(source)),
+        _ => format!("Dependency {name} was aborted"),
+    }
+}

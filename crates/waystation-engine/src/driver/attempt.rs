@@ -1,0 +1,140 @@
+//! One attempt at a node with effects: its place among the others, its time limit, its containment.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use futures_util::future::{BoxFuture, FutureExt};
+use futures_util::stream::FuturesUnordered;
+use ring::rand::{SecureRandom, SystemRandom};
+use serde_json::Value;
+use waystation_core::error::{Code, Failure};
+use waystation_core::plan::{Node, NodeIndex};
+
+use super::shared::Shared;
+use crate::node::{Call, Effect, Outcome};
+use crate::secret::{Redactor, Vault};
+
+/// An attempt that is about to be made.
+pub(super) struct Attempt {
+    pub(super) node: NodeIndex,
+    pub(super) number: u32,
+    effect: Arc<dyn Effect>,
+    call: Call,
+    timeout: Duration,
+    secrets: Vec<String>,
+}
+
+/// How an attempt came out.
+pub(super) struct Ended {
+    pub(super) node: NodeIndex,
+    pub(super) attempt: u32,
+    pub(super) outcome: Outcome,
+}
+
+/// The attempts of a run that are under way.
+pub(super) type Attempts = FuturesUnordered<Underway>;
+
+/// An attempt under way. Once stopped it never ends.
+pub(super) struct Underway {
+    node: NodeIndex,
+    work: Option<BoxFuture<'static, Ended>>,
+}
+
+impl Attempt {
+    pub(super) fn new(
+        (node, number): (NodeIndex, u32),
+        definition: &Node,
+        effect: Arc<dyn Effect>,
+        (config, idempotency_key): (Value, String),
+        secrets: &[String],
+    ) -> Attempt {
+        let call = Call { idempotency_key, config, outputs: definition.outputs.clone() };
+        let timeout = Duration::from_millis(definition.timeout_ms);
+        Attempt { node, number, effect, call, timeout, secrets: secrets.to_vec() }
+    }
+
+    pub(super) fn make(self, shared: Arc<Shared>) -> Underway {
+        Underway { node: self.node, work: Some(self.run(shared).boxed()) }
+    }
+
+    async fn run(self, shared: Arc<Shared>) -> Ended {
+        let Attempt { node, number, effect, call, timeout, secrets } = self;
+        // Waiting for a place does not use up the attempt's time. The semaphore is never closed.
+        let _place = shared.permits.acquire().await;
+        let work = AssertUnwindSafe(effect.attempt(call)).catch_unwind();
+        let outcome = match tokio::time::timeout(timeout, work).await {
+            Ok(Ok(outcome)) => outcome,
+            Ok(Err(_)) => Err(panicked()),
+            Err(_) => Err(timed_out(timeout)),
+        };
+        let outcome = redacted(outcome, &shared.vault, &secrets);
+        Ended { node, attempt: number, outcome }
+    }
+}
+
+impl Underway {
+    pub(super) fn node(&self) -> NodeIndex {
+        self.node
+    }
+
+    /// Drops the work.
+    pub(super) fn stop(&mut self) {
+        self.work = None;
+    }
+}
+
+impl Future for Underway {
+    type Output = Ended;
+
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Ended> {
+        match &mut self.work {
+            Some(work) => work.poll_unpin(context),
+            None => Poll::Pending,
+        }
+    }
+}
+
+/// Runs a pure node; a panic in it is a failure of that node.
+pub(super) fn contained(evaluate: impl FnOnce() -> Outcome) -> Outcome {
+    catch_unwind(AssertUnwindSafe(evaluate)).unwrap_or_else(|_| Err(panicked()))
+}
+
+fn panicked() -> Failure {
+    Failure::fatal(Code::NodePanicked, "the step hit a fault of this program")
+}
+
+fn timed_out(timeout: Duration) -> Failure {
+    let text = format!("Timeout after {} seconds", timeout.as_secs_f64());
+    Failure::retryable(Code::Timeout, text, None)
+}
+
+/// Takes the values of the secrets that a node used out of what it gives.
+pub(super) fn redacted(outcome: Outcome, vault: &Vault, names: &[String]) -> Outcome {
+    if names.is_empty() {
+        return outcome;
+    }
+    let secrets: Vec<_> = names.iter().filter_map(|name| vault.get(name).ok()).collect();
+    let redactor = Redactor::new(&secrets);
+    match outcome {
+        Ok(mut completion) => {
+            redactor.redact_value(&mut completion.output);
+            Ok(completion)
+        }
+        Err(mut failure) => {
+            failure.message = redactor.redact_text(&failure.message).into_owned();
+            failure.hint = failure.hint.map(|hint| redactor.redact_text(&hint).into_owned());
+            Err(failure)
+        }
+    }
+}
+
+/// A random number for the spread of retries.
+pub(super) fn jitter() -> u16 {
+    let mut bytes = [0; 2];
+    // Without randomness retries are merely not spread.
+    let _ = SystemRandom::new().fill(&mut bytes);
+    u16::from_le_bytes(bytes)
+}

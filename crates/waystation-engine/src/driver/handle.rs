@@ -1,0 +1,130 @@
+//! How others see and reach a run under way: its end, its progress, its orders.
+
+use std::collections::VecDeque;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use futures_util::{Stream, stream};
+use tokio::sync::{Notify, watch};
+use waystation_core::entry::{Entry, Fact};
+use waystation_core::error::{Code, Error};
+use waystation_core::run::Run;
+
+use super::shared::Shared;
+use crate::id::RunId;
+
+/// What can be asked of a run under way.
+#[derive(Debug)]
+pub(super) enum Command {
+    /// End it.
+    Cancel {
+        /// Why, in words for the user.
+        reason: String,
+    },
+}
+
+/// How far a run has come.
+#[derive(Clone, Default)]
+pub(super) struct Progress {
+    /// Entries that are durable.
+    pub(super) durable: u32,
+    pub(super) end: Option<End>,
+}
+
+/// The last thing that is heard of a run under way.
+#[derive(Clone)]
+pub(super) enum End {
+    Finished(Arc<Run>),
+    /// It goes on later, or could not go on; the run is not finished.
+    Left(Error),
+}
+
+/// The outside of a run under way.
+pub(super) struct Handle {
+    commands: Mutex<VecDeque<Command>>,
+    pub(super) wake: Notify,
+    pub(super) progress: watch::Sender<Progress>,
+}
+
+impl Handle {
+    pub(super) fn new() -> Arc<Handle> {
+        Arc::new(Handle {
+            commands: Mutex::default(),
+            wake: Notify::new(),
+            progress: watch::Sender::new(Progress::default()),
+        })
+    }
+
+    pub(super) fn send(&self, command: Command) {
+        self.commands.lock().unwrap_or_else(PoisonError::into_inner).push_back(command);
+        self.wake.notify_one();
+    }
+
+    pub(super) fn next_command(&self) -> Option<Command> {
+        self.commands.lock().unwrap_or_else(PoisonError::into_inner).pop_front()
+    }
+
+    /// Whether nothing is asked of the run.
+    pub(super) fn is_quiet(&self) -> bool {
+        self.commands.lock().unwrap_or_else(PoisonError::into_inner).is_empty()
+    }
+
+    pub(super) fn finished(&self) -> Finished {
+        Finished(Source::Later(self.progress.subscribe()))
+    }
+}
+
+/// The end of a run, now or later.
+pub struct Finished(Source);
+
+enum Source {
+    Now(Arc<Run>),
+    Later(watch::Receiver<Progress>),
+}
+
+impl Finished {
+    pub(super) fn now(run: Run) -> Finished {
+        Finished(Source::Now(Arc::new(run)))
+    }
+
+    /// Waits for it. The error tells why the run will not finish in this process.
+    pub async fn wait(self) -> Result<Arc<Run>, Error> {
+        let mut progress = match self.0 {
+            Source::Now(run) => return Ok(run),
+            Source::Later(progress) => progress,
+        };
+        let end = progress.wait_for(|progress| progress.end.is_some()).await;
+        match end.ok().and_then(|progress| progress.end.clone()) {
+            Some(End::Finished(run)) => Ok(run),
+            Some(End::Left(error)) => Err(error),
+            None => Err(Error::new(Code::ShuttingDown, "the engine stopped")),
+        }
+    }
+}
+
+/// A run's journal from a place on, in pieces, as it grows, to its end.
+pub(super) fn follow(
+    shared: Arc<Shared>,
+    id: RunId,
+    from_seq: u32,
+) -> impl Stream<Item = Result<Vec<Entry>, Error>> {
+    stream::try_unfold((shared, Some(from_seq)), move |(shared, place)| async move {
+        let Some(from_seq) = place else { return Ok(None) };
+        loop {
+            // Subscribing before reading leaves no moment in which an entry could be missed.
+            let progress = shared.progress(id);
+            let entries = shared.store.journal(id, from_seq).await?;
+            let Some(last) = entries.last() else {
+                let Some(mut progress) = progress else { return Ok(None) };
+                let grown = |now: &Progress| now.durable > from_seq || now.end.is_some();
+                let now = progress.wait_for(grown).await;
+                match now.ok().and_then(|now| now.end.clone()) {
+                    Some(End::Left(error)) => return Err(error),
+                    _ => continue,
+                }
+            };
+            let ended = matches!(last.fact, Fact::RunFinished { .. });
+            let next = from_seq + entries.len() as u32;
+            return Ok(Some((entries, (shared, (!ended).then_some(next)))));
+        }
+    })
+}

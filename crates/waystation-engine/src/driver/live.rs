@@ -1,0 +1,410 @@
+//! One run under way: its state in memory, what it still has to do, and what it waits for.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::StreamExt;
+use futures_util::stream::FuturesUnordered;
+use serde_json::Value;
+use tokio::time::Instant;
+use waystation_core::entry::{Data, Entry, Fact, Level, Outcome, Start, Timer};
+use waystation_core::error::{Code, Error, Failure};
+use waystation_core::plan::NodeIndex;
+use waystation_core::prepare::{Prepared, prepare};
+use waystation_core::run::{NodeRecord, Run};
+use waystation_core::scheduler::{Action, NodeStatus};
+
+use super::attempt::{Attempt, Attempts, Ended};
+use super::handle::{Command, Finished, Handle};
+use super::plans::Definition;
+use super::shared::Shared;
+use crate::id::{RunId, now_ms};
+use crate::limits::{ENTRIES_PER_APPEND, SLEEP_IN_MEMORY};
+use crate::node::{self, NodeType, PureCall};
+use crate::store::{Append, Finished as FinishedRow, NewRun, Status};
+
+/// Actions that a new run may perform in its caller's task: a short run of pure nodes is done before
+/// a task of its own would have started.
+const ACTIONS_INLINE: usize = 256;
+/// Actions between two looks at other tasks' needs.
+const ACTIONS_PER_TURN: usize = 1_024;
+
+pub(super) struct Live {
+    shared: Arc<Shared>,
+    id: RunId,
+    id_text: String,
+    run: Run,
+    /// What the scheduler asked for and is not done, last first.
+    actions: Vec<Action>,
+    /// Entries that are applied and not yet handed to the store.
+    entries: Vec<Entry>,
+    batch: u32,
+    first_seq: u32,
+    new_run: Option<NewRun>,
+    /// Attempts that begin as soon as everything before them is durable.
+    starting: Vec<Attempt>,
+    attempts: Attempts,
+    timers: BTreeSet<(u64, Timer)>,
+    /// Results of an earlier run of the same plan, by node.
+    reuse: Vec<NodeRecord>,
+}
+
+impl Live {
+    /// A run that begins now.
+    pub(super) fn begin(
+        shared: &Arc<Shared>,
+        definition: &Definition,
+        start: Start,
+        reuse: Option<&Run>,
+    ) -> Live {
+        let run = Run::new(Arc::clone(&definition.program));
+        let mut live = Live::new(shared, RunId::new(), run, 0);
+        live.reuse = reuse.map(|run| run.nodes.clone()).unwrap_or_default();
+        live.new_run = Some(NewRun {
+            workflow: start.workflow.clone(),
+            namespace: start.namespace.clone(),
+            name: start.name.clone(),
+            plan: Arc::clone(&definition.program.hash),
+            plan_json: definition.unstored_json(),
+            created: now_ms(),
+            webhook: definition.program.plan.webhook_url.is_some(),
+        });
+        live.record(Fact::RunStarted(Box::new(start)));
+        for warning in &definition.warnings {
+            live.log(None, Level::Warning, warning.clone());
+        }
+        live
+    }
+
+    /// A run whose journal is in the store.
+    pub(super) async fn recover(shared: &Arc<Shared>, id: RunId) -> Result<Live, Error> {
+        let missing = || Error::new(Code::NotFound, format!("Run {id} not found"));
+        let row = shared.store.run(id).await?.ok_or_else(missing)?;
+        let definition = shared.definition(&row.plan).await?;
+        let entries = shared.store.journal(id, 0).await?;
+        let batch = shared.store.next_batch(id).await?;
+        let run = Run::replay(Arc::clone(&definition.program), &entries);
+        let mut live = Live::new(shared, id, run, batch);
+        live.actions = live.run.scheduler.resume(live.run.program.rules());
+        live.actions.reverse();
+        Ok(live)
+    }
+
+    fn new(shared: &Arc<Shared>, id: RunId, run: Run, batch: u32) -> Live {
+        Live {
+            shared: Arc::clone(shared),
+            id,
+            id_text: id.to_string(),
+            first_seq: run.next_seq,
+            run,
+            actions: Vec::new(),
+            entries: Vec::new(),
+            batch,
+            new_run: None,
+            starting: Vec::new(),
+            attempts: FuturesUnordered::new(),
+            timers: BTreeSet::new(),
+            reuse: Vec::new(),
+        }
+    }
+
+    pub(super) fn id(&self) -> RunId {
+        self.id
+    }
+
+    /// Runs what can be run at once; the rest goes on in a task of its own.
+    pub(super) async fn launch(mut self, definition: &Definition) -> Result<Finished, Error> {
+        self.perform(ACTIONS_INLINE);
+        if self.run.outcome.is_some() {
+            self.flush().await?;
+            definition.mark_stored();
+            return Ok(Finished::now(self.run));
+        }
+        let handle = Handle::new();
+        let finished = handle.finished();
+        Arc::clone(&self.shared).drive(self, handle);
+        Ok(finished)
+    }
+
+    /// Drives the run until it ends, sleeps, or the engine closes.
+    pub(super) async fn drive(mut self, handle: Arc<Handle>) {
+        let shared = Arc::clone(&self.shared);
+        match self.work(&handle).await {
+            Ok(Rest::Finished) => shared.finish(self.id, &handle, self.run),
+            Ok(Rest::Asleep) => {}
+            Ok(Rest::Closing) => {
+                let text = "the server is shutting down; the run goes on at its next start";
+                shared.leave(self.id, &handle, Error::new(Code::ShuttingDown, text));
+            }
+            Err(error) => {
+                tracing::error!(run = %self.id, %error, "a run cannot go on");
+                shared.leave(self.id, &handle, error);
+            }
+        }
+    }
+
+    async fn work(&mut self, handle: &Arc<Handle>) -> Result<Rest, Error> {
+        let mut closing = self.shared.closing.subscribe();
+        loop {
+            while self.perform(ACTIONS_PER_TURN) {
+                if self.entries.len() >= ENTRIES_PER_APPEND {
+                    self.commit(handle).await?;
+                }
+                tokio::task::yield_now().await;
+            }
+            if *closing.borrow_and_update() {
+                self.starting.clear();
+            }
+            for index in 0..self.starting.len() {
+                let (node, attempt) = (self.starting[index].node, self.starting[index].number);
+                self.record(Fact::NodeStarted { node, attempt });
+            }
+            let rests = self.starting.is_empty() && self.attempts.is_empty();
+            self.commit_with(handle, if rests { self.wake_at() } else { None }).await?;
+            if self.run.outcome.is_some() {
+                return Ok(Rest::Finished);
+            }
+            for attempt in self.starting.drain(..) {
+                self.attempts.push(attempt.make(Arc::clone(&self.shared)));
+            }
+            if *closing.borrow() && self.attempts.is_empty() {
+                return Ok(Rest::Closing);
+            }
+            if rests && self.wake_at().is_some() && self.shared.sleep(self.id, handle) {
+                return Ok(Rest::Asleep);
+            }
+            self.wait(handle, &mut closing).await;
+        }
+    }
+
+    /// Waits for whatever comes first, and records it.
+    async fn wait(
+        &mut self,
+        handle: &Handle,
+        closing: &mut tokio::sync::watch::Receiver<bool>,
+    ) {
+        let alarm = self.timers.first().map(|(at, _)| *at);
+        let sleep = async {
+            match alarm {
+                Some(at) => tokio::time::sleep_until(instant_of(at)).await,
+                None => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            Some(ended) = self.attempts.next(), if !self.attempts.is_empty() => self.ended(ended),
+            () = sleep => self.fire_timers(),
+            () = handle.wake.notified() => {}
+            _ = closing.changed() => {}
+        }
+        // Whatever else has come by now shares the next commit.
+        while let Some(Some(ended)) = futures_util::FutureExt::now_or_never(self.attempts.next()) {
+            self.ended(ended);
+        }
+        while let Some(Command::Cancel { reason }) = handle.next_command() {
+            self.record(Fact::CancelRequested { reason });
+        }
+    }
+
+    fn fire_timers(&mut self) {
+        let now = now_ms();
+        while let Some((at, timer)) = self.timers.first().copied()
+            && at <= now
+        {
+            self.timers.pop_first();
+            self.record(Fact::TimerFired { timer });
+        }
+    }
+
+    /// When the run has to be woken, if that is far enough away to leave memory until then.
+    fn wake_at(&self) -> Option<u64> {
+        let (at, _) = self.timers.first()?;
+        let sleep = Duration::from_millis(at.saturating_sub(now_ms()));
+        (sleep > SLEEP_IN_MEMORY).then_some(*at)
+    }
+
+    /// Performs actions, and those that follow from them; answers whether some are left.
+    fn perform(&mut self, most: usize) -> bool {
+        for _ in 0..most {
+            let Some(action) = self.actions.pop() else { return false };
+            match action {
+                Action::Start { node, attempt } => self.start(node, attempt),
+                Action::Skip { node, reason } => self.record(Fact::NodeSkipped { node, reason }),
+                Action::SetTimer { timer, at } => {
+                    self.timers.insert((at, timer));
+                }
+                Action::Cancel { node } => self.cancel(node),
+                Action::Finish { outcome } => self.finish(outcome),
+            }
+        }
+        !self.actions.is_empty()
+    }
+
+    /// Applies a fact that is a consequence of, or news to, the present state.
+    fn record(&mut self, fact: Fact) {
+        let entry = Entry { at: now_ms(), fact };
+        let before = self.actions.len();
+        self.run.apply(&entry, &mut self.actions);
+        // The stack is popped from its end; what was asked for first has to be done first.
+        self.actions[before..].reverse();
+        self.entries.push(entry);
+    }
+
+    fn log(&mut self, node: Option<NodeIndex>, level: Level, message: String) {
+        self.record(Fact::Logged { node, level, message });
+    }
+
+    fn start(&mut self, node: NodeIndex, attempt: u32) {
+        // The run may have ended between the request and its turn.
+        if !matches!(self.run.status(node), NodeStatus::Ready | NodeStatus::Running) {
+            return;
+        }
+        if let Some(NodeRecord { output: Some(output), port, .. }) = self.reuse.get(node as usize) {
+            let (output, port) = (Data::Value(Arc::clone(output)), port.as_deref().map(Into::into));
+            return self.record(Fact::NodeCompleted { node, attempt, output, port });
+        }
+        let vault = Arc::clone(&self.shared.vault);
+        let secrets = |name: &str| vault.get(name).ok().map(|secret| secret.expose().to_owned());
+        match prepare(&self.run, &self.id_text, node, attempt, now_ms(), &secrets) {
+            Prepared::Skip { reason } => self.record(Fact::NodeSkipped { node, reason }),
+            Prepared::Fail(failure) => self.failed(node, attempt, failure),
+            Prepared::Run { config, warnings, secrets } => {
+                for warning in warnings {
+                    self.log(Some(node), Level::Warning, warning);
+                }
+                self.dispatch(node, attempt, config, &secrets);
+            }
+        }
+    }
+
+    fn dispatch(&mut self, node: NodeIndex, attempt: u32, config: Value, secrets: &[String]) {
+        let definition = &self.run.program.plan.nodes[node as usize];
+        match self.shared.registry.get(&definition.kind) {
+            Some(NodeType::Pure(evaluate)) => {
+                let outcome = self.evaluate(*evaluate, node, config);
+                let outcome = super::attempt::redacted(outcome, &self.shared.vault, secrets);
+                self.ended(Ended { node, attempt, outcome });
+            }
+            Some(NodeType::Effect(effect)) => {
+                let effect = Arc::clone(effect);
+                let key = format!("{}:{}", self.id_text, definition.id);
+                let attempt =
+                    Attempt::new((node, attempt), definition, effect, (config, key), secrets);
+                self.starting.push(attempt);
+            }
+            None => {
+                let text = format!("no node type is called {}", definition.kind);
+                self.failed(node, attempt, Failure::fatal(Code::DefinitionInvalid, text));
+            }
+        }
+    }
+
+    fn evaluate(
+        &self,
+        evaluate: fn(PureCall<'_>) -> node::Outcome,
+        node: NodeIndex,
+        config: Value,
+    ) -> node::Outcome {
+        let run = &self.run;
+        let upstream = || {
+            let result = |from: NodeIndex| {
+                let output = run.nodes[from as usize].output.clone()?;
+                Some((run.program.plan.nodes[from as usize].id.clone(), output))
+            };
+            run.program.sources_of(node).filter_map(result).collect()
+        };
+        let outputs = &run.program.plan.nodes[node as usize].outputs;
+        let call = PureCall { config, outputs, input: &run.input, upstream: &upstream };
+        super::attempt::contained(|| evaluate(call))
+    }
+
+    fn ended(&mut self, ended: Ended) {
+        let Ended { node, attempt, outcome } = ended;
+        match outcome {
+            Ok(node::Completion { output, port }) => {
+                let output = Data::from(output);
+                self.record(Fact::NodeCompleted { node, attempt, output, port });
+            }
+            Err(failure) => self.failed(node, attempt, failure),
+        }
+    }
+
+    fn failed(&mut self, node: NodeIndex, attempt: u32, failure: Failure) {
+        let jitter = super::attempt::jitter();
+        self.record(Fact::NodeFailed { node, attempt, failure, jitter });
+    }
+
+    fn cancel(&mut self, node: NodeIndex) {
+        self.starting.retain(|attempt| attempt.node != node);
+        for attempt in self.attempts.iter_mut().filter(|attempt| attempt.node() == node) {
+            attempt.stop();
+        }
+    }
+
+    fn finish(&mut self, outcome: Outcome) {
+        self.starting.clear();
+        self.attempts.clear();
+        self.timers.clear();
+        self.record(Fact::RunFinished { outcome });
+    }
+
+    async fn commit(&mut self, handle: &Handle) -> Result<(), Error> {
+        self.commit_with(handle, None).await
+    }
+
+    /// Makes everything durable that has been applied, and says so.
+    async fn commit_with(&mut self, handle: &Handle, wake_at: Option<u64>) -> Result<(), Error> {
+        if self.entries.is_empty() {
+            return Ok(());
+        }
+        self.append(wake_at).await?;
+        let durable = self.run.next_seq;
+        handle.progress.send_if_modified(|progress| {
+            progress.durable = durable;
+            true
+        });
+        Ok(())
+    }
+
+    async fn flush(&mut self) -> Result<(), Error> {
+        self.append(None).await
+    }
+
+    async fn append(&mut self, wake_at: Option<u64>) -> Result<(), Error> {
+        let entries = Arc::new(std::mem::take(&mut self.entries));
+        let append = Append {
+            run: self.id,
+            batch: self.batch,
+            first_seq: self.first_seq,
+            entries: Arc::clone(&entries),
+            new_run: self.new_run.take(),
+            wake_at,
+            finished: self.finished_row(),
+        };
+        self.shared.store.append(append).await?;
+        self.batch += 1;
+        self.first_seq += entries.len() as u32;
+        self.shared.published(self.id, &self.run, &entries);
+        Ok(())
+    }
+
+    fn finished_row(&self) -> Option<FinishedRow> {
+        let (status, error) = match self.run.outcome.as_ref()? {
+            Outcome::Completed => (Status::Completed, None),
+            Outcome::Failed { failure, .. } => (Status::Failed, Some(failure.code)),
+            Outcome::Cancelled { .. } => (Status::Cancelled, None),
+        };
+        Some(FinishedRow { status, at: self.run.finished_at.unwrap_or_else(now_ms), error })
+    }
+}
+
+/// Why a run is no longer driven.
+enum Rest {
+    Finished,
+    Asleep,
+    Closing,
+}
+
+fn instant_of(unix_ms: u64) -> Instant {
+    Instant::now() + Duration::from_millis(unix_ms.saturating_sub(now_ms()))
+}

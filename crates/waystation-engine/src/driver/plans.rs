@@ -1,0 +1,148 @@
+//! Definitions seen before: compiled once, stored once, shared by all their runs.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use quick_cache::Weighter;
+use quick_cache::sync::Cache;
+use ring::digest::{SHA256, digest};
+use waystation_core::error::{Code, Error};
+use waystation_core::plan::Plan;
+use waystation_core::program::Program;
+
+use crate::limits::PLAN_CACHE_BYTES;
+use crate::store::Store;
+
+/// A definition ready to run.
+pub struct Definition {
+    /// The compiled plan.
+    pub program: Arc<Program>,
+    /// What its author should know about it.
+    pub warnings: Vec<String>,
+    json: Arc<[u8]>,
+    stored: AtomicBool,
+}
+
+impl Definition {
+    /// The plan's JSON, unless it is known to be stored.
+    pub(super) fn unstored_json(&self) -> Option<Arc<[u8]>> {
+        (!self.stored.load(Ordering::Acquire)).then(|| Arc::clone(&self.json))
+    }
+
+    /// Notes that the store has the plan.
+    pub(super) fn mark_stored(&self) {
+        self.stored.store(true, Ordering::Release);
+    }
+}
+
+/// The fingerprint of a definition's source text.
+pub type SourceKey = [u8; 32];
+
+/// Fingerprints the parts of a source; their boundaries count.
+pub fn source_key(parts: &[&str]) -> SourceKey {
+    let mut context = ring::digest::Context::new(&SHA256);
+    for part in parts {
+        context.update(&(part.len() as u64).to_le_bytes());
+        context.update(part.as_bytes());
+    }
+    let mut key = [0; 32];
+    key.copy_from_slice(context.finish().as_ref());
+    key
+}
+
+#[derive(Clone)]
+struct BySize;
+
+impl<K> Weighter<K, Arc<Definition>> for BySize {
+    /// A compiled plan takes several times the room of its text.
+    fn weight(&self, _: &K, definition: &Arc<Definition>) -> u64 {
+        definition.json.len() as u64 * 6 + 1_024
+    }
+}
+
+/// The definitions at hand, by source and by plan.
+pub(super) struct Plans {
+    by_source: Cache<SourceKey, Arc<Definition>, BySize>,
+    by_hash: Cache<Arc<str>, Arc<Definition>, BySize>,
+}
+
+impl Plans {
+    pub(super) fn new() -> Plans {
+        let cache_items = 1_024;
+        Plans {
+            by_source: Cache::with_weighter(cache_items, PLAN_CACHE_BYTES / 2, BySize),
+            by_hash: Cache::with_weighter(cache_items, PLAN_CACHE_BYTES / 2, BySize),
+        }
+    }
+
+    pub(super) fn known(&self, source: &SourceKey) -> Option<Arc<Definition>> {
+        self.by_source.get(source)
+    }
+
+    pub(super) fn add(
+        &self,
+        source: SourceKey,
+        plan: Plan,
+        warnings: Vec<String>,
+    ) -> Result<Arc<Definition>, Error> {
+        let json = serde_json::to_vec(&plan).map_err(|error| internal(&error.to_string()))?;
+        let hash: Arc<str> = hex(digest(&SHA256, &json).as_ref()).into();
+        let program = load(plan, Arc::clone(&hash))?;
+        let stored = self.by_hash.get(&hash).is_some_and(|known| known.unstored_json().is_none());
+        let definition = Arc::new(Definition {
+            program: Arc::new(program),
+            warnings,
+            json: json.into(),
+            stored: stored.into(),
+        });
+        self.by_source.insert(source, Arc::clone(&definition));
+        self.by_hash.insert(hash, Arc::clone(&definition));
+        Ok(definition)
+    }
+
+    /// The definition of a stored plan.
+    pub(super) async fn stored(
+        &self,
+        store: &dyn Store,
+        hash: &str,
+    ) -> Result<Arc<Definition>, Error> {
+        if let Some(known) = self.by_hash.get(hash) {
+            return Ok(known);
+        }
+        let json = store.plan(hash).await?;
+        let json = json.ok_or_else(|| internal(&format!("plan {hash} is not in the store")))?;
+        let plan = serde_json::from_slice(&json).map_err(|error| internal(&error.to_string()))?;
+        let hash: Arc<str> = hash.into();
+        let definition = Arc::new(Definition {
+            program: Arc::new(load(plan, Arc::clone(&hash))?),
+            warnings: Vec::new(),
+            json: json.into(),
+            stored: true.into(),
+        });
+        self.by_hash.insert(hash, Arc::clone(&definition));
+        Ok(definition)
+    }
+}
+
+fn load(plan: Plan, hash: Arc<str>) -> Result<Program, Error> {
+    Program::load(plan, hash).map_err(|problems| {
+        let texts: Vec<String> = problems.iter().map(|found| found.problem.to_string()).collect();
+        Error::new(Code::DefinitionInvalid, texts.join("; "))
+    })
+}
+
+fn internal(detail: &str) -> Error {
+    tracing::error!(detail, "plan");
+    Error::new(Code::Internal, "a stored plan cannot be used")
+}
+
+/// Bytes as lower-case hexadecimal text.
+fn hex(bytes: &[u8]) -> String {
+    use std::fmt::Write;
+    let mut text = String::with_capacity(bytes.len() * 2);
+    for byte in bytes {
+        // Writing to a string cannot fail.
+        let _ = write!(text, "{byte:02x}");
+    }
+    text
+}

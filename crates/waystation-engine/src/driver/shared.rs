@@ -1,0 +1,257 @@
+//! What all runs of an engine share.
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use tokio::sync::{Notify, Semaphore, watch};
+use waystation_core::entry::Entry;
+use waystation_core::error::{Code, Error};
+use waystation_core::run::Run;
+
+use super::handle::{Command, End, Finished, Handle, Progress};
+use super::live::Live;
+use super::plans::{Definition, Plans};
+use crate::event::redis::{OutputSink, RedisStatus};
+use crate::event::webhook::Courier;
+use crate::id::RunId;
+use crate::limits::{NODES_LIVE, RUNS_LIVE};
+use crate::node::Registry;
+use crate::secret::Vault;
+use crate::store::Store;
+
+/// What an engine is made of.
+pub struct Parts {
+    /// Where everything lasts.
+    pub store: Arc<dyn Store>,
+    /// What nodes can do.
+    pub registry: Registry,
+    /// What nodes may use and nobody may see.
+    pub vault: Arc<Vault>,
+    /// Who takes progress to webhooks.
+    pub courier: Courier,
+    /// Where outputs are written as well.
+    pub outputs: Option<OutputSink>,
+    /// Bounds and times.
+    pub settings: Settings,
+}
+
+/// An engine's bounds and times.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// Runs under way at once.
+    pub runs_live: usize,
+    /// Nodes with effects under way at once.
+    pub nodes_live: usize,
+    /// How long finished runs are kept; `None` keeps them for ever.
+    pub retention: Option<Duration>,
+}
+
+impl Default for Settings {
+    fn default() -> Settings {
+        let retention = Some(Duration::from_secs(30 * 24 * 3_600));
+        Settings { runs_live: RUNS_LIVE, nodes_live: NODES_LIVE, retention }
+    }
+}
+
+/// How an engine's parts are.
+#[derive(Debug)]
+pub struct Health {
+    /// Whether the store answers.
+    pub store: Result<(), Error>,
+    /// The state of Redis, where configured.
+    pub redis: Option<RedisStatus>,
+    /// Runs under way.
+    pub runs_live: usize,
+    /// Webhook cursors with something to deliver, and those given up.
+    pub webhooks: (u64, u64),
+    /// Whether it is going down.
+    pub closing: bool,
+}
+
+pub(super) struct Shared {
+    pub(super) store: Arc<dyn Store>,
+    pub(super) registry: Registry,
+    pub(super) vault: Arc<Vault>,
+    pub(super) courier: Courier,
+    pub(super) outputs: Option<OutputSink>,
+    pub(super) settings: Settings,
+    pub(super) plans: Plans,
+    pub(super) permits: Semaphore,
+    /// Told when a run has gone to sleep, so that the alarm can be set earlier.
+    pub(super) slept: Notify,
+    pub(super) closing: watch::Sender<bool>,
+    handles: Mutex<HashMap<RunId, Arc<Handle>>>,
+    /// Tasks that drive runs.
+    driving: AtomicUsize,
+    idle: Notify,
+}
+
+impl Shared {
+    pub(super) fn new(parts: Parts) -> Shared {
+        let Parts { store, registry, vault, courier, outputs, settings } = parts;
+        Shared {
+            store,
+            registry,
+            vault,
+            courier,
+            outputs,
+            permits: Semaphore::new(settings.nodes_live),
+            settings,
+            plans: Plans::new(),
+            slept: Notify::new(),
+            closing: watch::Sender::new(false),
+            handles: Mutex::default(),
+            driving: AtomicUsize::new(0),
+            idle: Notify::new(),
+        }
+    }
+
+    fn handles(&self) -> MutexGuard<'_, HashMap<RunId, Arc<Handle>>> {
+        self.handles.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Whether there is room for one more run.
+    pub(super) fn admit(&self) -> Result<(), Error> {
+        if *self.closing.borrow() {
+            return Err(Error::new(Code::ShuttingDown, "the server is shutting down"));
+        }
+        if self.driving.load(Ordering::Relaxed) >= self.settings.runs_live {
+            let text = format!("{} runs are under way already", self.settings.runs_live);
+            return Err(Error::new(Code::Busy, text));
+        }
+        Ok(())
+    }
+
+    pub(super) async fn definition(&self, plan: &str) -> Result<Arc<Definition>, Error> {
+        self.plans.stored(&*self.store, plan).await
+    }
+
+    /// The progress of a run in memory. Who holds it keeps the run there.
+    pub(super) fn progress(&self, id: RunId) -> Option<watch::Receiver<Progress>> {
+        self.handles().get(&id).map(|handle| handle.progress.subscribe())
+    }
+
+    pub(super) fn command(&self, id: RunId, command: Command) {
+        if let Some(handle) = self.handles().get(&id) {
+            handle.send(command);
+        }
+    }
+
+    /// Drives a new run in a task of its own.
+    pub(super) fn drive(self: &Arc<Self>, live: Live, handle: Arc<Handle>) {
+        self.handles().insert(live.id(), Arc::clone(&handle));
+        let driving = Driving::new(Arc::clone(self));
+        tokio::spawn(async move {
+            let _driving = driving;
+            live.drive(handle).await;
+        });
+    }
+
+    /// Brings an unfinished run into memory, unless it is there, and gives its end.
+    pub(super) fn ensure_live(self: &Arc<Self>, id: RunId) -> Finished {
+        let handle = Handle::new();
+        let finished = handle.finished();
+        let mut handles = self.handles();
+        if let Some(known) = handles.get(&id) {
+            return known.finished();
+        }
+        handles.insert(id, Arc::clone(&handle));
+        drop(handles);
+        let shared = Arc::clone(self);
+        let driving = Driving::new(Arc::clone(self));
+        tokio::spawn(async move {
+            let _driving = driving;
+            match Live::recover(&shared, id).await {
+                Ok(live) => live.drive(handle).await,
+                Err(error) => shared.leave(id, &handle, error),
+            }
+        });
+        finished
+    }
+
+    /// Ends the presence of a run that is not finished.
+    pub(super) fn leave(&self, id: RunId, handle: &Handle, error: Error) {
+        self.handles().remove(&id);
+        let end = Some(End::Left(error));
+        handle.progress.send_modify(|progress| progress.end = end);
+    }
+
+    /// Lets a run sleep in the store, unless somebody waits for it here.
+    pub(super) fn sleep(&self, id: RunId, handle: &Handle) -> bool {
+        let mut handles = self.handles();
+        let unwatched = handle.progress.receiver_count() == 0 && handle.is_quiet();
+        if unwatched {
+            handles.remove(&id);
+            self.slept.notify_one();
+        }
+        unwatched
+    }
+
+    pub(super) fn finish(&self, id: RunId, handle: &Handle, run: Run) {
+        self.handles().remove(&id);
+        let end = Some(End::Finished(Arc::new(run)));
+        handle.progress.send_modify(|progress| progress.end = end);
+    }
+
+    /// Tells the readers of the journal what has become durable.
+    pub(super) fn published(&self, id: RunId, run: &Run, entries: &[Entry]) {
+        if run.program.plan.webhook_url.is_some() {
+            self.courier.poke(id);
+        }
+        if let Some(outputs) = &self.outputs {
+            crate::event::publish_outputs(outputs, run, entries);
+        }
+    }
+
+    pub(super) async fn health(&self) -> Health {
+        let store = self.store.ping().await.map_err(Error::from);
+        Health {
+            store,
+            redis: self.outputs.as_ref().map(OutputSink::status),
+            runs_live: self.driving.load(Ordering::Relaxed),
+            webhooks: self.store.cursor_backlog().await.unwrap_or_default(),
+            closing: *self.closing.borrow(),
+        }
+    }
+
+    pub(super) async fn close(&self, grace: Duration) {
+        self.closing.send_replace(true);
+        let all_idle = async {
+            loop {
+                let idle = self.idle.notified();
+                if self.driving.load(Ordering::Acquire) == 0 {
+                    return;
+                }
+                idle.await;
+            }
+        };
+        if tokio::time::timeout(grace, all_idle).await.is_err() {
+            let left = self.driving.load(Ordering::Relaxed);
+            tracing::warn!(runs = left, "runs were cut short; they go on at the next start");
+        }
+        self.courier.close();
+        if let Some(outputs) = &self.outputs {
+            outputs.close(Duration::from_secs(1)).await;
+        }
+    }
+}
+
+/// Counts a task that drives a run.
+struct Driving(Arc<Shared>);
+
+impl Driving {
+    fn new(shared: Arc<Shared>) -> Driving {
+        shared.driving.fetch_add(1, Ordering::Relaxed);
+        Driving(shared)
+    }
+}
+
+impl Drop for Driving {
+    fn drop(&mut self) {
+        if self.0.driving.fetch_sub(1, Ordering::Release) == 1 {
+            self.0.idle.notify_one();
+        }
+    }
+}

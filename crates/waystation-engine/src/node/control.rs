@@ -1,0 +1,59 @@
+//! `start`, `end` and `merge`: where a graph begins, ends and joins.
+
+use serde_json::{Map, Value};
+
+use super::{Outcome, PureCall};
+
+/// Gives the run's input.
+pub(super) fn start(call: PureCall<'_>) -> Outcome {
+    Ok(call.input.clone().into())
+}
+
+/// Gives its `output` setting, else the results that lead here: the only one as it is, several by id.
+pub(super) fn end(mut call: PureCall<'_>) -> Outcome {
+    if let Some(output) = call.config.get_mut("output") {
+        return Ok(output.take().into());
+    }
+    let mut upstream = (call.upstream)();
+    if upstream.len() == 1 {
+        return Ok(upstream.remove(0).1.as_ref().clone().into());
+    }
+    let results: Map<String, Value> =
+        upstream.into_iter().map(|(id, value)| (id, value.as_ref().clone())).collect();
+    Ok(Value::Object(results).into())
+}
+
+/// Gives nothing: it stands for the end of waiting.
+pub(super) fn merge(_: PureCall<'_>) -> Outcome {
+    Ok(Value::Null.into())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use serde_json::json;
+
+    use super::*;
+
+    fn output(node: fn(PureCall<'_>) -> Outcome, config: Value, upstream: &[(&str, Value)]) -> Value {
+        let upstream: Vec<_> = upstream
+            .iter()
+            .map(|(id, value)| (id.to_string(), Arc::new(value.clone())))
+            .collect();
+        let input = json!({ "name": "Ada" });
+        let upstream = || upstream.clone();
+        let call = PureCall { config, outputs: &[], input: &input, upstream: &upstream };
+        node(call).unwrap().output
+    }
+
+    #[test]
+    fn each_gives_what_it_stands_for() {
+        assert_eq!(output(start, Value::Null, &[]), json!({ "name": "Ada" }));
+        assert_eq!(output(merge, Value::Null, &[("a", json!(1))]), Value::Null);
+        assert_eq!(output(end, json!({ "output": [1] }), &[("a", json!(1))]), json!([1]));
+        assert_eq!(output(end, Value::Null, &[("a", json!(1))]), json!(1));
+        let both = [("a", json!(1)), ("b", json!(2))];
+        assert_eq!(output(end, Value::Null, &both), json!({ "a": 1, "b": 2 }));
+    }
+}
