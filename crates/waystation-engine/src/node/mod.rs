@@ -1,5 +1,7 @@
 //! Node types: what a step can do. Each is one file, known to the engine by one line in the registry.
 
+pub mod http;
+
 use async_trait::async_trait;
 use serde_json::Value;
 use waystation_core::error::Failure;
