@@ -92,7 +92,7 @@ fn innermost(error: &reqwest::Error) -> String {
     match cause.downcast_ref::<io::Error>().map(io::Error::kind) {
         Some(io::ErrorKind::ConnectionRefused) => "connection refused".to_owned(),
         Some(io::ErrorKind::ConnectionReset) => "connection reset".to_owned(),
-        Some(io::ErrorKind::UnexpectedEof) => "connection closed before the end".to_owned(),
+        Some(io::ErrorKind::UnexpectedEof) => "unexpected end of data".to_owned(),
         Some(io::ErrorKind::NetworkUnreachable) => "network unreachable".to_owned(),
         Some(io::ErrorKind::HostUnreachable) => "host unreachable".to_owned(),
         _ => cause.to_string(),

@@ -14,6 +14,8 @@ pub mod client;
 pub mod error;
 pub mod policy;
 pub mod resolver;
+#[cfg(test)]
+pub(crate) mod testing;
 
 pub use client::{HttpClient, Request, Response};
 pub use error::SendError;
