@@ -28,3 +28,11 @@ pub const PLAN_CACHE_BYTES: u64 = 64 << 20;
 pub const REDIS_QUEUE: usize = 10_000;
 /// Webhooks on their way at once, over all runs; a further one waits.
 pub const WEBHOOKS_LIVE: usize = 64;
+/// Bytes of a response body that a node may ask to keep; a greater wish is refused.
+pub const RESPONSE_BYTES_MAX: usize = 256 << 20;
+/// Bytes of a body that are read of a response that is no success; the rest is left unread.
+pub const ERROR_BYTES: usize = 64 << 10;
+/// How long connecting may take, name lookup and TLS included; then the attempt fails.
+pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+/// Idle connections kept for one host; further ones are closed after use.
+pub const IDLE_CONNECTIONS_PER_HOST: usize = 64;

@@ -1,0 +1,22 @@
+//! The one outgoing HTTP client, and the policy of where it may connect.
+//!
+//! - [`address`]: what kind of place an address is, also when an IPv6 form hides an IPv4 one
+//! - [`policy`]: which kinds a server may call, and what the refusal says
+//! - [`resolver`]: name lookup that hands out permitted addresses only
+//! - [`client`]: requests, redirects and bounded answers
+//! - [`error`]: why a request came to nothing, in words for people
+//!
+//! No address is dialled that the policy has not seen: literal addresses are checked on every hop,
+//! and names are resolved by the checking resolver alone. No proxy stands in between.
+
+pub mod address;
+pub mod client;
+pub mod error;
+pub mod policy;
+pub mod resolver;
+#[cfg(test)]
+pub(crate) mod testing;
+
+pub use client::{HttpClient, Request, Response};
+pub use error::SendError;
+pub use policy::{Policy, Reach, Refusal};

@@ -1,0 +1,36 @@
+//! The HTTP request: calls a service and takes its answer apart.
+//!
+//! Settings: `method`, `url`, and optionally `headers`, `params` (the query), `body`, `outputs` (names;
+//! without them the response is given whole) and `response_limit` (bytes).
+
+mod outcome;
+mod request;
+
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use async_trait::async_trait;
+
+use super::{Call, Effect, Outcome};
+use crate::egress::HttpClient;
+use request::Settings;
+
+/// The node type.
+pub struct Http {
+    /// The process's outgoing client.
+    pub client: Arc<HttpClient>,
+}
+
+#[async_trait]
+impl Effect for Http {
+    async fn attempt(&self, call: Call) -> Outcome {
+        let settings = Settings::read(call.config)?;
+        let request = settings.request(&call.idempotency_key)?;
+        let sent = self.client.send(request, settings.bytes_max()?).await;
+        let response = sent.map_err(|error| outcome::send_failure(&error))?;
+        outcome::judge(&response, settings.outputs.as_deref(), SystemTime::now())
+    }
+}
+
+#[cfg(test)]
+mod tests;

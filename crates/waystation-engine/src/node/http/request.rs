@@ -1,0 +1,165 @@
+//! From a node's settings to the request that goes out.
+
+use bytes::Bytes;
+use reqwest::Method;
+use reqwest::header::{CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue};
+use serde::Deserialize;
+use serde_json::{Map, Value};
+use url::form_urlencoded;
+use waystation_core::error::{Code, Failure};
+
+use crate::egress::Request;
+use crate::limits;
+
+const JSON: &str = "application/json";
+const FORM: &str = "application/x-www-form-urlencoded";
+const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
+
+/// The settings, with all templates rendered.
+#[derive(Deserialize)]
+pub(super) struct Settings {
+    method: String,
+    url: String,
+    headers: Option<Map<String, Value>>,
+    params: Option<Map<String, Value>>,
+    #[serde(default)]
+    body: Value,
+    /// The names under which the response's parts become known; without them it is given whole.
+    pub(super) outputs: Option<Vec<String>>,
+    response_limit: Option<usize>,
+}
+
+impl Settings {
+    pub(super) fn read(config: Value) -> Result<Settings, Failure> {
+        serde_json::from_value(config).map_err(|error| invalid(format!("HTTP settings: {error}")))
+    }
+
+    /// How many bytes the response may have.
+    pub(super) fn bytes_max(&self) -> Result<usize, Failure> {
+        match self.response_limit.unwrap_or(limits::RESPONSE_BYTES) {
+            bytes @ 1..=limits::RESPONSE_BYTES_MAX => Ok(bytes),
+            _ => {
+                let most = limits::RESPONSE_BYTES_MAX;
+                Err(invalid(format!("response_limit is a number of bytes from 1 to {most}")))
+            }
+        }
+    }
+
+    /// The request. The key makes repeated attempts recognisable wherever one may change something.
+    pub(super) fn request(&self, idempotency_key: &str) -> Result<Request, Failure> {
+        let method = method(&self.method)?;
+        let mut request = Request::new(method, self.url.trim());
+        request.headers = headers(self.headers.iter().flatten())?;
+        request.params = self.params.iter().flat_map(pairs).collect();
+        if request.method == Method::GET || request.method == Method::HEAD {
+            return Ok(request);
+        }
+        request.body = encode(&self.body, &mut request.headers);
+        if !request.headers.contains_key(IDEMPOTENCY_KEY) {
+            request
+                .headers
+                .insert(IDEMPOTENCY_KEY, header_value("Idempotency-Key", idempotency_key)?);
+        }
+        Ok(request)
+    }
+}
+
+fn invalid(message: String) -> Failure {
+    Failure::fatal(Code::DefinitionInvalid, message)
+}
+
+fn method(name: &str) -> Result<Method, Failure> {
+    const METHODS: [Method; 7] = [
+        Method::GET,
+        Method::HEAD,
+        Method::POST,
+        Method::PUT,
+        Method::PATCH,
+        Method::DELETE,
+        Method::OPTIONS,
+    ];
+    let known =
+        METHODS.into_iter().find(|method| method.as_str().eq_ignore_ascii_case(name.trim()));
+    known.ok_or_else(|| invalid(format!("Invalid HTTP method: {name}")))
+}
+
+fn headers<'a>(given: impl Iterator<Item = (&'a String, &'a Value)>) -> Result<HeaderMap, Failure> {
+    let mut headers = HeaderMap::new();
+    for (name, value) in given {
+        let parsed = HeaderName::from_bytes(name.trim().as_bytes());
+        let parsed = parsed.map_err(|_| invalid(format!("Invalid header name: {name:?}")))?;
+        headers.insert(parsed, header_value(name, &header_text(name, value)?)?);
+    }
+    Ok(headers)
+}
+
+fn header_text(name: &str, value: &Value) -> Result<String, Failure> {
+    match value {
+        Value::String(text) => Ok(text.trim().to_owned()),
+        Value::Number(_) | Value::Bool(_) => Ok(value.to_string()),
+        Value::Null | Value::Array(_) | Value::Object(_) => {
+            Err(invalid(format!("Header {name}: the value is text, a number or a boolean")))
+        }
+    }
+}
+
+/// The value stays unsaid: it may be a key.
+fn header_value(name: &str, text: &str) -> Result<HeaderValue, Failure> {
+    let value = HeaderValue::from_bytes(text.as_bytes());
+    value.map_err(|_| {
+        invalid(format!("Header {name}: the value has a line break or control character"))
+    })
+}
+
+/// An object as query or form pairs; an array repeats its key.
+fn pairs(fields: &Map<String, Value>) -> Vec<(String, String)> {
+    let mut pairs = Vec::new();
+    for (name, value) in fields {
+        match value {
+            Value::Array(items) => {
+                pairs.extend(items.iter().map(|item| (name.clone(), pair_text(item))));
+            }
+            other => pairs.push((name.clone(), pair_text(other))),
+        }
+    }
+    pairs
+}
+
+fn pair_text(value: &Value) -> String {
+    match value {
+        Value::String(text) => text.clone(),
+        Value::Null => String::new(),
+        other => other.to_string(),
+    }
+}
+
+/// The body in the format that the headers name: JSON where they name none.
+fn encode(body: &Value, headers: &mut HeaderMap) -> Option<Bytes> {
+    if body.is_null() {
+        return None;
+    }
+    let declared = headers.get(CONTENT_TYPE).map(|value| essence(value.as_bytes()));
+    if declared.is_none() {
+        headers.insert(CONTENT_TYPE, HeaderValue::from_static(JSON));
+    }
+    Some(match (declared.as_deref(), body) {
+        (Some(FORM), Value::Object(fields)) => {
+            let form = form_urlencoded::Serializer::new(String::new())
+                .extend_pairs(pairs(fields))
+                .finish();
+            form.into()
+        }
+        (Some(other), Value::String(text)) if !is_json(other) => text.clone().into(),
+        _ => body.to_string().into(),
+    })
+}
+
+fn is_json(essence: &str) -> bool {
+    essence == JSON || essence.ends_with("+json")
+}
+
+/// A content type without its parameters.
+fn essence(content_type: &[u8]) -> String {
+    let text = String::from_utf8_lossy(content_type);
+    text.split(';').next().unwrap_or_default().trim().to_ascii_lowercase()
+}
