@@ -26,5 +26,11 @@ pub const SLEEP_IN_MEMORY: Duration = Duration::from_secs(10);
 pub const PLAN_CACHE_BYTES: u64 = 64 << 20;
 /// Redis writes waiting; a further one is dropped and counted, for the journal has it anyway.
 pub const REDIS_QUEUE: usize = 10_000;
+/// Bytes of JSON, roughly, that wait for Redis; a further value is dropped and counted.
+pub const REDIS_QUEUE_BYTES: usize = 64 << 20;
 /// Webhooks on their way at once, over all runs; a further one waits.
 pub const WEBHOOKS_LIVE: usize = 64;
+/// Bytes of one secret's value; a longer one is refused.
+pub const SECRET_BYTES_MAX: usize = 64 << 10;
+/// Signatures of one webhook that are tried; further ones are ignored.
+pub const SIGNATURES_PER_WEBHOOK: usize = 8;
