@@ -56,6 +56,8 @@ codes! {
     BodyInvalid = "body_invalid", Invalid, Some("send a JSON object with Content-Type: application/json");
     /// The body is larger than the server takes.
     BodyTooLarge = "body_too_large", Refused, Some("raise WAYSTATION_MAX_BODY_BYTES or send less");
+    /// A setting of the server is missing or wrong.
+    SettingInvalid = "setting_invalid", Invalid, None;
     /// The definition has problems; all of them are listed.
     DefinitionInvalid = "definition_invalid", Invalid, None;
     /// A template or condition does not parse.

@@ -26,6 +26,8 @@ pub const SLEEP_IN_MEMORY: Duration = Duration::from_secs(10);
 pub const PLAN_CACHE_BYTES: u64 = 64 << 20;
 /// Redis writes waiting; a further one is dropped and counted, for the journal has it anyway.
 pub const REDIS_QUEUE: usize = 10_000;
+/// Bytes of JSON, roughly, that wait for Redis; a further value is dropped and counted.
+pub const REDIS_QUEUE_BYTES: usize = 64 << 20;
 /// Webhooks on their way at once, over all runs; a further one waits.
 pub const WEBHOOKS_LIVE: usize = 64;
 /// Bytes of a response body that a node may ask to keep; a greater wish is refused.
@@ -36,3 +38,7 @@ pub const ERROR_BYTES: usize = 64 << 10;
 pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 /// Idle connections kept for one host; further ones are closed after use.
 pub const IDLE_CONNECTIONS_PER_HOST: usize = 64;
+/// Bytes of one secret's value; a longer one is refused.
+pub const SECRET_BYTES_MAX: usize = 64 << 10;
+/// Signatures of one webhook that are tried; further ones are ignored.
+pub const SIGNATURES_PER_WEBHOOK: usize = 8;
