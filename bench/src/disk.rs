@@ -9,19 +9,19 @@ use anyhow::{Context, Result};
 
 use crate::histogram::Histogram;
 use crate::journal;
+use crate::round::median;
 
 /// Enough for a steady median, and for the store's log to be reused after a checkpoint.
 const REPEATS: u64 = 2000;
 const PAGE_BYTES: usize = 4096;
 
-/// The medians of what lasting costs.
+/// What lasting costs.
 pub(crate) struct Disk {
-    /// A page appended to a file and `fdatasync`.
-    pub(crate) sync: Duration,
-    /// A transaction of one row, in the engine's settings of SQLite.
-    pub(crate) commit: Duration,
-    /// The kind of file system.
-    pub(crate) file_system: String,
+    /// The median time to append a page to a file and `fdatasync`, in microseconds.
+    pub(crate) sync_us: f64,
+    /// The median time of a transaction of one row in the engine's settings of SQLite, with no
+    /// thread or queue between, in microseconds.
+    pub(crate) commit_us: f64,
 }
 
 impl Disk {
@@ -29,10 +29,17 @@ impl Disk {
     pub(crate) fn measure(directory: &Path, journal_bytes: usize) -> Result<Disk> {
         let scratch = tempfile::tempdir_in(directory).context("create a scratch directory")?;
         Ok(Disk {
-            sync: sync_cost(scratch.path())?,
-            commit: commit_cost(scratch.path(), journal_bytes)?,
-            file_system: file_system(scratch.path())?,
+            sync_us: sync_cost(scratch.path())?.as_secs_f64() * 1e6,
+            commit_us: commit_cost(scratch.path(), journal_bytes)?.as_secs_f64() * 1e6,
         })
+    }
+
+    /// The medians of several measurements.
+    pub(crate) fn median(measured: &[Disk]) -> Disk {
+        Disk {
+            sync_us: median(measured, |disk| disk.sync_us),
+            commit_us: median(measured, |disk| disk.commit_us),
+        }
     }
 }
 
@@ -61,8 +68,8 @@ fn median_of(mut work: impl FnMut(u64) -> Result<()>) -> Result<Duration> {
     Ok(latencies.quantile(0.5))
 }
 
-/// The type of the mount that holds a directory.
-fn file_system(directory: &Path) -> Result<String> {
+/// The type of the file system that holds a directory.
+pub(crate) fn file_system(directory: &Path) -> Result<String> {
     let directory = directory.canonicalize()?;
     let mounts = std::fs::read_to_string("/proc/mounts").context("read the mounts")?;
     let fields = mounts.lines().map(|line| line.split(' ').collect::<Vec<_>>());

@@ -1,16 +1,20 @@
 //! What the figures were measured on.
 
 use std::fs;
+use std::path::Path;
 use std::process::Command;
 use std::thread::available_parallelism;
 
+use crate::disk;
+
 /// The machine and the programs, in words for the report.
-pub(crate) fn facts() -> Vec<(&'static str, String)> {
+pub(crate) fn facts(data: &Path) -> Vec<(&'static str, String)> {
     let load = read("/proc/loadavg");
     vec![
         ("processor", field("/proc/cpuinfo", "model name")),
         ("cores", available_parallelism().map_or(0, usize::from).to_string()),
         ("memory", field("/proc/meminfo", "MemTotal")),
+        ("file system", disk::file_system(data).unwrap_or_else(|_| "unknown".to_owned())),
         ("kernel", read("/proc/sys/kernel/osrelease")),
         ("load before the start", load.split(' ').next().unwrap_or_default().to_owned()),
         ("compiler", env!("COMPILER").to_owned()),

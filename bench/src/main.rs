@@ -28,7 +28,6 @@ use anyhow::{Context, Result, ensure};
 use clap::{Args, Parser, Subcommand};
 
 use ceiling::{Sizes, Work};
-use disk::Disk;
 use scenario::{Bench, Scenario};
 
 /// Measures Waystation against what the same machine, HTTP server and store can do without it.
@@ -128,17 +127,16 @@ fn main() -> Result<()> {
 
 fn all(settings: &Settings, rounds: usize, output: Option<&Path>) -> Result<()> {
     ensure!(rounds > 0 && settings.connections > 1, "at least one round and two connections");
-    let facts = machine::facts();
-    let disk = Disk::measure(&settings.data, settings.sizes.journal_bytes)?;
+    let facts = machine::facts(&settings.data);
     let logs = tempfile::tempdir()?;
     let service = Bench::start_service(logs.path())?;
     let mut bench = settings.bench(service.address)?;
-    let pairs = on_one_thread(suite::run(&mut bench, settings.connections, rounds))?;
+    let outcome = on_one_thread(suite::run(&mut bench, settings.connections, rounds))?;
     let mut out: Box<dyn Write> = match output {
         Some(path) => Box::new(File::create(path).context("create the report")?),
         None => Box::new(io::stdout().lock()),
     };
-    report::write(&mut out, &facts, &disk, &bench, &pairs).context("write the report")
+    report::write(&mut out, &facts, &bench, &outcome).context("write the report")
 }
 
 fn one(settings: &Settings, scenario: Scenario, rounds: usize) -> Result<()> {

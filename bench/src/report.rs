@@ -4,7 +4,7 @@ use std::io::{Result, Write};
 
 use crate::disk::Disk;
 use crate::scenario::{Bench, Scenario};
-use crate::suite::{Case, Pair};
+use crate::suite::{Case, Outcome, Pair};
 use crate::verdict;
 
 const MIB: f64 = 1024.0 * 1024.0;
@@ -13,11 +13,11 @@ const MIB: f64 = 1024.0 * 1024.0;
 pub(crate) fn write(
     out: &mut dyn Write,
     facts: &[(&str, String)],
-    disk: &Disk,
     bench: &Bench,
-    pairs: &[Pair],
+    outcome: &Outcome,
 ) -> Result<()> {
     writeln!(out, "# Results\n\nWritten by `waystation-bench all`; the README says how.\n")?;
+    let Outcome { pairs, disk } = outcome;
     let cases: Vec<&Case> = pairs.iter().flat_map(Pair::cases).collect();
     asked(out, disk, pairs)?;
     load(out, &cases)?;
@@ -35,7 +35,7 @@ pub(crate) fn write_case(out: &mut dyn Write, case: &Case) -> Result<()> {
 fn asked(out: &mut dyn Write, disk: &Disk, pairs: &[Pair]) -> Result<()> {
     writeln!(out, "## What was asked\n")?;
     writeln!(out, "| asked | measured | holds |\n| --- | ---: | --- |")?;
-    for verdict in verdict::all(pairs, disk.commit) {
+    for verdict in verdict::all(pairs, disk.commit_us) {
         let holds = if verdict.holds { "yes" } else { "**no**" };
         writeln!(out, "| {} | {} | {holds} |", verdict.asked, verdict.measured)?;
     }
@@ -116,9 +116,8 @@ fn machine(out: &mut dyn Write, facts: &[(&str, String)], disk: &Disk) -> Result
     for (name, value) in facts {
         writeln!(out, "| {name} | {value} |")?;
     }
-    writeln!(out, "| file system | {} |", disk.file_system)?;
-    writeln!(out, "| append 4 KiB and fdatasync, median | {} µs |", disk.sync.as_micros())?;
-    writeln!(out, "| SQLite commit of one row, median | {} µs |\n", disk.commit.as_micros())
+    writeln!(out, "| append 4 KiB and fdatasync, median | {:.0} µs |", disk.sync_us)?;
+    writeln!(out, "| SQLite commit of one row, median | {:.0} µs |\n", disk.commit_us)
 }
 
 fn settings(out: &mut dyn Write, bench: &Bench, cases: &[&Case]) -> Result<()> {

@@ -94,9 +94,9 @@ impl Round {
     }
 }
 
-/// The median of a figure over rounds; not a number if there are none.
-pub(crate) fn median(rounds: &[Round], figure: impl Fn(&Round) -> f64) -> f64 {
-    let mut values: Vec<f64> = rounds.iter().map(figure).collect();
+/// The median of a figure over measurements; not a number if there are none.
+pub(crate) fn median<T>(measured: &[T], figure: impl Fn(&T) -> f64) -> f64 {
+    let mut values: Vec<f64> = measured.iter().map(figure).collect();
     values.sort_by(f64::total_cmp);
     match values.len() {
         0 => f64::NAN,
@@ -134,6 +134,6 @@ pub(crate) mod tests {
             let rounds: Vec<_> = rates.into_iter().map(|rate| round(rate, 1.0, 1.0)).collect();
             assert_eq!(median(&rounds, |round| round.rate), expected);
         }
-        assert!(median(&[], |round| round.rate).is_nan());
+        assert!(median(&[], |round: &Round| round.rate).is_nan());
     }
 }

@@ -2,6 +2,7 @@
 
 use anyhow::{Context, Result};
 
+use crate::disk::Disk;
 use crate::round::{self, Round};
 use crate::scenario::{Bench, Scenario};
 use crate::trace;
@@ -97,8 +98,16 @@ impl Pair {
     }
 }
 
+/// Everything that was measured.
+pub(crate) struct Outcome {
+    /// The scenarios beside their ceilings.
+    pub(crate) pairs: Vec<Pair>,
+    /// The medians over the rounds.
+    pub(crate) disk: Disk,
+}
+
 /// Measures everything.
-pub(crate) async fn run(bench: &mut Bench, connections: usize, rounds: usize) -> Result<Vec<Pair>> {
+pub(crate) async fn run(bench: &mut Bench, connections: usize, rounds: usize) -> Result<Outcome> {
     bench.sizes_a.reply_bytes = bench.reply_bytes(Scenario::Pure).await?;
     bench.sizes_b.reply_bytes = bench.reply_bytes(Scenario::Http).await?;
     let mut pairs = vec![
@@ -107,8 +116,10 @@ pub(crate) async fn run(bench: &mut Bench, connections: usize, rounds: usize) ->
         Pair::new(Scenario::Pure, Scenario::CeilingA, 1),
         Pair::new(Scenario::Http, Scenario::CeilingB, 1),
     ];
+    let mut disks = Vec::new();
     for round in 0..rounds {
         eprintln!("round {} of {rounds}", round + 1);
+        disks.push(Disk::measure(&bench.data, bench.sizes_a.journal_bytes)?);
         for pair in &mut pairs {
             pair.measure(bench, round).await?;
         }
@@ -118,7 +129,7 @@ pub(crate) async fn run(bench: &mut Bench, connections: usize, rounds: usize) ->
             pair.trace(bench).await?;
         }
     }
-    Ok(pairs)
+    Ok(Outcome { pairs, disk: Disk::median(&disks) })
 }
 
 /// One scenario alone, for a profiler.

@@ -1,7 +1,6 @@
 //! What is asked of the engine, and whether the figures hold it.
 
-use std::time::Duration;
-
+use crate::scenario::Scenario;
 use crate::suite::Pair;
 
 /// The share of the ceiling's throughput that is asked for.
@@ -22,15 +21,15 @@ pub(crate) struct Verdict {
 }
 
 /// Judges every pair. Runs that failed spoil all that their pair shows.
-pub(crate) fn all(pairs: &[Pair], commit: Duration) -> Vec<Verdict> {
+pub(crate) fn all(pairs: &[Pair], commit_us: f64) -> Vec<Verdict> {
     let mut verdicts = Vec::new();
     for pair in pairs {
         let errors = pair.engine.errors() + pair.ceiling.errors();
         if pair.engine.connections > 1 {
             verdicts.push(throughput(pair));
             verdicts.push(tail(pair));
-        } else if pair.engine.scenario == crate::scenario::Scenario::Pure {
-            verdicts.push(single(pair, commit));
+        } else if pair.engine.scenario == Scenario::Pure {
+            verdicts.push(single(pair, commit_us));
         }
         if errors > 0 {
             let asked = format!("{}: no errors", pair.engine.scenario);
@@ -43,12 +42,7 @@ pub(crate) fn all(pairs: &[Pair], commit: Duration) -> Vec<Verdict> {
 fn throughput(pair: &Pair) -> Verdict {
     let share = pair.engine.median(|round| round.rate) / pair.ceiling.median(|round| round.rate);
     Verdict {
-        asked: format!(
-            "{}: {:.0}% of the {} or better",
-            title(pair),
-            SHARE_MIN * 100.0,
-            ceiling(pair)
-        ),
+        asked: format!("{}: {:.0}% of {} or better", title(pair), SHARE_MIN * 100.0, ceiling(pair)),
         measured: format!("{:.1}%", share * 100.0),
         holds: share >= SHARE_MIN,
     }
@@ -58,17 +52,17 @@ fn tail(pair: &Pair) -> Verdict {
     let (engine, ceiling_ms) =
         (pair.engine.median(|round| round.p99_ms), pair.ceiling.median(|round| round.p99_ms));
     Verdict {
-        asked: format!("{}: p99 under {TAIL_MAX} times the {}'s", title(pair), ceiling(pair)),
+        asked: format!("{}: p99 under {TAIL_MAX} times that of {}", title(pair), ceiling(pair)),
         measured: format!("{:.2} times", engine / ceiling_ms),
         holds: engine < ceiling_ms * TAIL_MAX,
     }
 }
 
-fn single(pair: &Pair, commit: Duration) -> Verdict {
-    let commits = pair.engine.median(|round| round.p50_ms) / (commit.as_secs_f64() * 1e3);
+fn single(pair: &Pair, commit_us: f64) -> Verdict {
+    let commits = pair.engine.median(|round| round.p50_ms) * 1e3 / commit_us;
     Verdict {
         asked: format!("{}: p50 under {COMMITS_MAX} commits", title(pair)),
-        measured: format!("{commits:.2} commits"),
+        measured: format!("{commits:.2} commits of {commit_us:.0} µs"),
         holds: commits < COMMITS_MAX,
     }
 }
@@ -91,10 +85,10 @@ mod tests {
     use crate::round::tests::round;
     use crate::suite::tests::pair;
 
-    const COMMIT: Duration = Duration::from_micros(200);
+    const COMMIT_US: f64 = 200.0;
 
     fn holds(pair: Pair) -> Vec<bool> {
-        all(&[pair], COMMIT).iter().map(|verdict| verdict.holds).collect()
+        all(&[pair], COMMIT_US).iter().map(|verdict| verdict.holds).collect()
     }
 
     #[test]
