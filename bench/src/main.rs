@@ -1,2 +1,175 @@
-//! (being written)
-fn main() {}
+//! Loads Waystation and the ceilings beside it, and reports how they compare.
+
+mod answer;
+mod ceiling;
+mod client;
+mod disk;
+mod histogram;
+mod journal;
+mod machine;
+mod process;
+mod report;
+mod round;
+mod scenario;
+mod suite;
+mod target;
+mod trace;
+mod verdict;
+mod workload;
+
+use std::fs::File;
+use std::future::Future;
+use std::io::{self, Write};
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use anyhow::{Context, Result, ensure};
+use clap::{Args, Parser, Subcommand};
+
+use ceiling::{Sizes, Work};
+use scenario::{Bench, Scenario};
+
+/// Measures Waystation against what the same machine, HTTP server and store can do without it.
+#[derive(Parser)]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Measures every scenario beside its ceiling and writes the report.
+    All {
+        #[command(flatten)]
+        settings: Settings,
+        /// Rounds of each scenario; medians are reported.
+        #[arg(long, default_value_t = 3)]
+        rounds: usize,
+        /// The file for the report instead of the standard output.
+        #[arg(long)]
+        output: Option<PathBuf>,
+    },
+    /// Measures one scenario, for a profiler or a quick look.
+    One {
+        /// Which one.
+        scenario: Scenario,
+        #[command(flatten)]
+        settings: Settings,
+        /// Rounds; medians are reported.
+        #[arg(long, default_value_t = 1)]
+        rounds: usize,
+    },
+    /// Serves ceiling (a); the benchmark starts it.
+    #[command(hide = true)]
+    CeilingA(CeilingArguments),
+    /// Serves ceiling (b); the benchmark starts it.
+    #[command(hide = true)]
+    CeilingB {
+        #[command(flatten)]
+        ceiling: CeilingArguments,
+        /// The service to call.
+        #[arg(long)]
+        service: SocketAddr,
+    },
+    /// Serves what the steps call; the benchmark starts it.
+    #[command(hide = true)]
+    Target {
+        /// Where to listen.
+        #[arg(long)]
+        address: SocketAddr,
+    },
+}
+
+#[derive(Args)]
+struct Settings {
+    /// The engine's program; by default the one beside this program.
+    #[arg(long)]
+    server: Option<PathBuf>,
+    /// A directory on the disk to measure; databases are made in it and removed.
+    #[arg(long, default_value = ".")]
+    data: PathBuf,
+    /// Connections at work at the same time.
+    #[arg(long, default_value_t = 64)]
+    connections: usize,
+    /// The time that counts in each round, in seconds.
+    #[arg(long, default_value_t = 5.0)]
+    seconds: f64,
+    /// The time before it, in seconds.
+    #[arg(long, default_value_t = 1.0)]
+    warm_up: f64,
+    /// The sizes that the ceilings write and answer. `all` takes the answers' from the engine.
+    #[command(flatten)]
+    sizes: Sizes,
+}
+
+#[derive(Args)]
+struct CeilingArguments {
+    /// Where to listen.
+    #[arg(long)]
+    address: SocketAddr,
+    /// Where to put the database.
+    #[arg(long)]
+    data: PathBuf,
+    #[command(flatten)]
+    sizes: Sizes,
+}
+
+fn main() -> Result<()> {
+    match Arguments::parse().command {
+        Command::All { settings, rounds, output } => all(&settings, rounds, output.as_deref()),
+        Command::One { scenario, settings, rounds } => one(&settings, scenario, rounds),
+        Command::CeilingA(ceiling) => serve_ceiling(&ceiling, Work::OneWrite),
+        Command::CeilingB { ceiling, service } => serve_ceiling(&ceiling, Work::Calls { service }),
+        Command::Target { address } => on_one_thread(target::serve(address)),
+    }
+}
+
+fn all(settings: &Settings, rounds: usize, output: Option<&Path>) -> Result<()> {
+    ensure!(rounds > 0 && settings.connections > 1, "at least one round and two connections");
+    let facts = machine::facts(&settings.data);
+    let logs = tempfile::tempdir()?;
+    let service = Bench::start_service(logs.path())?;
+    let mut bench = settings.bench(service.address)?;
+    let outcome = on_one_thread(suite::run(&mut bench, settings.connections, rounds))?;
+    let mut out: Box<dyn Write> = match output {
+        Some(path) => Box::new(File::create(path).context("create the report")?),
+        None => Box::new(io::stdout().lock()),
+    };
+    report::write(&mut out, &facts, &bench, &outcome).context("write the report")
+}
+
+fn one(settings: &Settings, scenario: Scenario, rounds: usize) -> Result<()> {
+    let logs = tempfile::tempdir()?;
+    let service = Bench::start_service(logs.path())?;
+    let bench = settings.bench(service.address)?;
+    let case = on_one_thread(suite::one(&bench, scenario, settings.connections, rounds))?;
+    report::write_case(&mut io::stdout().lock(), &case).context("write the report")
+}
+
+impl Settings {
+    fn bench(&self, service: SocketAddr) -> Result<Bench> {
+        let beside = std::env::current_exe()?.with_file_name("waystation");
+        Ok(Bench {
+            engine: self.server.clone().unwrap_or(beside),
+            data: self.data.clone(),
+            warm_up: Duration::try_from_secs_f64(self.warm_up)?,
+            measured: Duration::try_from_secs_f64(self.seconds)?,
+            sizes_a: self.sizes,
+            sizes_b: self.sizes,
+            service,
+        })
+    }
+}
+
+/// A ceiling has as many threads as the engine: one a core, and its store's writer.
+fn serve_ceiling(arguments: &CeilingArguments, work: Work) -> Result<()> {
+    let CeilingArguments { address, data, sizes } = arguments;
+    let runtime = tokio::runtime::Runtime::new()?;
+    runtime.block_on(ceiling::serve(*address, data, work, *sizes))
+}
+
+/// The load client and the called service leave the cores to the server as far as they can.
+fn on_one_thread<T>(work: impl Future<Output = Result<T>>) -> Result<T> {
+    tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(work)
+}
