@@ -49,9 +49,7 @@ pub fn prepare(
             warnings: rendered.warnings.iter().map(ToString::to_string).collect(),
             secrets: scope.into_used_secrets(),
         },
-        Err(problem) => {
-            Prepared::Fail(Failure::fatal(Code::ExpressionFailed, problem.to_string()))
-        }
+        Err(problem) => Prepared::Fail(Failure::fatal(Code::ExpressionFailed, problem.to_string())),
     }
 }
 

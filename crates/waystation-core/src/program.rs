@@ -79,7 +79,8 @@ impl Program {
     }
 }
 
-type Names = (HashMap<String, NodeIndex>, HashMap<String, NodeIndex>, HashMap<String, Vec<NodeIndex>>);
+type Names =
+    (HashMap<String, NodeIndex>, HashMap<String, NodeIndex>, HashMap<String, Vec<NodeIndex>>);
 
 fn index_names(plan: &Plan) -> Names {
     let mut by_id = HashMap::with_capacity(plan.nodes.len());

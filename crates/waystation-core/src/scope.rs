@@ -113,7 +113,8 @@ impl Scope for NodeScope<'_> {
 
     fn names(&self) -> Vec<String> {
         let program = &self.run.program;
-        let mut names: Vec<String> = ["input", "outputs", "secrets", "run", "now"].map(String::from).into();
+        let mut names: Vec<String> =
+            ["input", "outputs", "secrets", "run", "now"].map(String::from).into();
         names.extend(program.producers.keys().cloned());
         names.extend(program.by_id.keys().map(|id| format!("outputs.{id}")));
         names.extend(program.plan.variables.keys().cloned());

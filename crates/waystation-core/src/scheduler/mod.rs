@@ -326,10 +326,8 @@ impl Scheduler {
             if state.status == NodeStatus::Running || state.status == NodeStatus::Ready {
                 actions.push(Action::Cancel { node: index as NodeIndex });
             }
-            if matches!(
-                state.status,
-                NodeStatus::Running | NodeStatus::Ready | NodeStatus::Backoff
-            ) {
+            if matches!(state.status, NodeStatus::Running | NodeStatus::Ready | NodeStatus::Backoff)
+            {
                 state.status = NodeStatus::Cancelled;
             }
         }

@@ -79,7 +79,6 @@ fn dependencies(block: &Value) -> Vec<&str> {
 /// Lower-case words joined by underscores.
 pub fn slug(title: &str) -> String {
     let words = title.split(|letter: char| !letter.is_alphanumeric());
-    let words: Vec<String> =
-        words.filter(|word| !word.is_empty()).map(str::to_lowercase).collect();
+    let words: Vec<String> = words.filter(|word| !word.is_empty()).map(str::to_lowercase).collect();
     words.join("_")
 }

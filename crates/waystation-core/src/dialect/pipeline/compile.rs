@@ -102,7 +102,9 @@ fn references(steps: &[Step], names: &Names<'_>, errors: &mut Vec<String>) -> Ve
                 found.extend(heads.filter_map(|name| names.resolve(name)).flatten());
             }
             Err(problems) => errors.extend(
-                problems.iter().map(|problem| format!("Step {} ({}): {problem}", index + 1, step.name)),
+                problems
+                    .iter()
+                    .map(|problem| format!("Step {} ({}): {problem}", index + 1, step.name)),
             ),
         }
         found.sort_unstable();
@@ -178,7 +180,8 @@ impl Edges {
             return *known;
         }
         let node = (self.count + self.merges.len()) as NodeIndex;
-        let edge = |from: &NodeIndex| Edge { from: *from, to: node, when: When::Completed, label: None };
+        let edge =
+            |from: &NodeIndex| Edge { from: *from, to: node, when: When::Completed, label: None };
         self.edges.extend(key.1.iter().map(edge));
         self.merges.push(name.to_owned());
         self.merge_of.insert(key, node);

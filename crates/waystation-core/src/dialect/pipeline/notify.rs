@@ -66,7 +66,9 @@ impl Notifier {
             return Vec::new();
         }
         match fact {
-            Fact::RunStarted(start) => vec![("workflow_started", self.started(start.name.as_deref()))],
+            Fact::RunStarted(start) => {
+                vec![("workflow_started", self.started(start.name.as_deref()))]
+            }
             Fact::NodeStarted { node, .. } if !known => vec![self.step_started(*node)],
             Fact::NodeCompleted { node, .. } => {
                 let opening = (!known).then(|| self.step_started(*node));
@@ -118,7 +120,8 @@ impl Notifier {
         let outputs: Map<String, Value> = node_outputs(&self.run, node)
             .map(|(name, value)| (name.to_owned(), cut(value, OUTPUT_CHARS)))
             .collect();
-        let more = json!({ "execution_time_seconds": seconds_between(from, to), "outputs": outputs });
+        let more =
+            json!({ "execution_time_seconds": seconds_between(from, to), "outputs": outputs });
         ("step_completed", self.step(node, "completed", more))
     }
 
