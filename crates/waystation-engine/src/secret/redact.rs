@@ -220,5 +220,4 @@ impl Needle {
 }
 
 #[cfg(test)]
-#[path = "redact/tests.rs"]
 mod tests;

@@ -116,5 +116,4 @@ fn check_value(value: &str) -> Result<(), Error> {
 }
 
 #[cfg(test)]
-#[path = "vault_tests.rs"]
 mod tests;

@@ -1,0 +1,191 @@
+//! The two ways to reach Redis: its own protocol, and Upstash's REST interface.
+
+use std::time::Duration;
+
+use futures_util::future::join_all;
+use redis::aio::MultiplexedConnection;
+use redis::{AsyncConnectionConfig, RedisError, RetryMethod};
+use reqwest::header::{AUTHORIZATION, HeaderValue};
+use reqwest::{Response, StatusCode};
+use serde_json::{Value, json};
+use url::Url;
+use waystation_core::error::{Code, Error};
+
+use super::Write;
+
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
+const REPLY_TIMEOUT: Duration = Duration::from_secs(2);
+const EXPIRE_SECONDS: u32 = 3_600;
+/// REST requests under way at once.
+const REQUESTS_LIVE: usize = 16;
+/// An answer to a single command is short; a longer one is no answer.
+const ANSWER_BYTES_MAX: usize = 64 << 10;
+
+/// How to get a [`Link`].
+pub(super) enum Transport {
+    Protocol(redis::Client),
+    Rest(Rest),
+}
+
+/// A Redis that has answered.
+pub(super) enum Link {
+    Protocol(MultiplexedConnection),
+    Rest(Rest),
+}
+
+/// What Redis said to one write: taken, or why not.
+pub(super) type Answer = Result<(), String>;
+
+impl Transport {
+    /// Connects and asks for a sign of life, so that a wrong password shows at once.
+    pub(super) async fn connect(&self) -> Result<Link, String> {
+        let mut link = match self {
+            Transport::Protocol(client) => {
+                let config = AsyncConnectionConfig::new()
+                    .set_connection_timeout(Some(CONNECT_TIMEOUT))
+                    .set_response_timeout(Some(REPLY_TIMEOUT));
+                let connected = client.get_multiplexed_async_connection_with_config(&config).await;
+                Link::Protocol(connected.map_err(text)?)
+            }
+            Transport::Rest(rest) => Link::Rest(rest.clone()),
+        };
+        link.ping().await.map(|()| link)
+    }
+}
+
+impl Link {
+    /// Asks for a sign of life.
+    async fn ping(&mut self) -> Result<(), String> {
+        match self {
+            Link::Protocol(connection) => {
+                redis::cmd("PING").query_async::<()>(connection).await.map_err(text)
+            }
+            Link::Rest(rest) => rest.send(&json!(["PING"])).await?,
+        }
+    }
+
+    /// Looks after a connection that has nothing to do. REST has none, and counts every command.
+    pub(super) async fn keep_alive(&mut self) -> Result<(), String> {
+        match self {
+            Link::Protocol(_) => self.ping().await,
+            Link::Rest(_) => Ok(()),
+        }
+    }
+
+    /// Writes outputs from the first on; answers for as many as it sent, at least one. An error means
+    /// that Redis does not work just now, and that all of them may be sent again.
+    pub(super) async fn write(&mut self, writes: &[Write]) -> Result<Vec<Answer>, String> {
+        match self {
+            Link::Protocol(connection) => write_pipeline(connection, writes).await,
+            Link::Rest(rest) => {
+                let wave = &writes[..distinct(writes)];
+                join_all(wave.iter().map(|write| rest.write(write))).await.into_iter().collect()
+            }
+        }
+    }
+}
+
+async fn write_pipeline(
+    connection: &mut MultiplexedConnection,
+    writes: &[Write],
+) -> Result<Vec<Answer>, String> {
+    let mut pipeline = redis::pipe();
+    pipeline.ignore_errors();
+    for write in writes {
+        let set = pipeline.cmd("SET").arg(&write.key).arg(write.value.to_string());
+        set.arg("EX").arg(EXPIRE_SECONDS);
+    }
+    let replies: Vec<Result<(), RedisError>> =
+        pipeline.query_async(connection).await.map_err(text)?;
+    let passing = |error: &RedisError| {
+        use RetryMethod::{Reconnect, RefreshSlotsAndRetry, WaitAndRetry};
+        matches!(error.retry_method(), Reconnect | RefreshSlotsAndRetry | WaitAndRetry)
+    };
+    let answer = |reply: Result<(), RedisError>| match reply {
+        Ok(()) => Ok(Ok(())),
+        Err(error) if passing(&error) => Err(text(error)),
+        Err(error) => Ok(Err(text(error))),
+    };
+    replies.into_iter().map(answer).collect()
+}
+
+/// How many of the first writes may be under way together: those with one key have to keep their order.
+fn distinct(writes: &[Write]) -> usize {
+    let repeats = |at: &usize| writes[..*at].iter().any(|earlier| earlier.key == writes[*at].key);
+    let most = writes.len().min(REQUESTS_LIVE);
+    (0..most).find(repeats).unwrap_or(most)
+}
+
+#[allow(clippy::needless_pass_by_value)] // for `map_err`
+fn text(error: impl ToString) -> String {
+    error.to_string()
+}
+
+/// Upstash's REST interface: each command is one POST.
+#[derive(Clone)]
+pub(super) struct Rest {
+    client: reqwest::Client,
+    url: Url,
+    authorization: HeaderValue,
+}
+
+impl Rest {
+    /// The operator chose the address, so the policy for addresses out of definitions does not apply.
+    pub(super) fn new(url: Url, token: &str) -> Result<Rest, Error> {
+        let mut authorization =
+            HeaderValue::from_str(&format!("Bearer {}", token)).map_err(|_| {
+                Error::new(Code::SettingInvalid, "UPSTASH_REST_TOKEN cannot stand in a header")
+                    .with_hint("copy it again, in one line")
+            })?;
+        authorization.set_sensitive(true);
+        // An error means that one is installed already.
+        let _ = rustls::crypto::ring::default_provider().install_default();
+        let client = reqwest::Client::builder()
+            .no_proxy()
+            .redirect(reqwest::redirect::Policy::none())
+            .connect_timeout(CONNECT_TIMEOUT)
+            .timeout(CONNECT_TIMEOUT + REPLY_TIMEOUT)
+            .build()
+            .map_err(|error| Error::new(Code::Internal, format!("no HTTP client: {error}")))?;
+        Ok(Rest { client, url, authorization })
+    }
+
+    async fn write(&self, write: &Write) -> Result<Answer, String> {
+        let expire = EXPIRE_SECONDS.to_string();
+        self.send(&json!(["SET", write.key, write.value.to_string(), "EX", expire])).await
+    }
+
+    /// Sends a command. An error means that nobody answers for Redis just now.
+    async fn send(&self, command: &Value) -> Result<Answer, String> {
+        let request = self.client.post(self.url.clone()).json(command);
+        let request = request.header(AUTHORIZATION, self.authorization.clone());
+        let response = request.send().await.map_err(|error| text(error.without_url()))?;
+        let status = response.status();
+        let body = read_body(response).await?;
+        if passes(status) {
+            return Err(format!("HTTP {status}"));
+        }
+        let answer: Value = serde_json::from_slice(&body).unwrap_or_default();
+        match (answer.get("error").and_then(Value::as_str), answer.get("result")) {
+            (Some(error), _) => Ok(Err(error.to_owned())),
+            (None, Some(_)) if status.is_success() => Ok(Ok(())),
+            _ => Err(format!("HTTP {status} without an answer of Redis")),
+        }
+    }
+}
+
+/// Statuses that say nothing about the command: the token or the service is not right, now.
+fn passes(status: StatusCode) -> bool {
+    matches!(status.as_u16(), 401 | 403 | 408 | 425 | 429) || status.is_server_error()
+}
+
+async fn read_body(mut response: Response) -> Result<Vec<u8>, String> {
+    let mut body = Vec::new();
+    while let Some(chunk) = response.chunk().await.map_err(|error| text(error.without_url()))? {
+        body.extend_from_slice(&chunk);
+        if body.len() > ANSWER_BYTES_MAX {
+            return Err("an answer far too long for Redis".into());
+        }
+    }
+    Ok(body)
+}
