@@ -179,11 +179,7 @@ impl Live {
     }
 
     /// Waits for whatever comes first, and records it.
-    async fn wait(
-        &mut self,
-        handle: &Handle,
-        closing: &mut tokio::sync::watch::Receiver<bool>,
-    ) {
+    async fn wait(&mut self, handle: &Handle, closing: &mut tokio::sync::watch::Receiver<bool>) {
         let alarm = self.timers.first().map(|(at, _)| *at);
         let sleep = async {
             match alarm {

@@ -22,12 +22,12 @@ use waystation_core::error::{Code, Error};
 use waystation_core::plan::Plan;
 use waystation_core::run::Run;
 
-pub use handle::Finished;
 use handle::Command;
+pub use handle::Finished;
 use live::Live;
 use plans::{Definition, SourceKey};
-pub use shared::{Health, Parts, Settings};
 use shared::Shared;
+pub use shared::{Health, Parts, Settings};
 
 use crate::id::RunId;
 use crate::store::{RunFilter, RunRow, Status, Store};
@@ -161,7 +161,11 @@ impl Engine {
     }
 
     /// A run's journal from a place on, in pieces, as it grows, to its end.
-    pub fn follow(&self, id: RunId, from_seq: u32) -> impl Stream<Item = Result<Vec<Entry>, Error>> {
+    pub fn follow(
+        &self,
+        id: RunId,
+        from_seq: u32,
+    ) -> impl Stream<Item = Result<Vec<Entry>, Error>> {
         handle::follow(Arc::clone(&self.shared), id, from_seq)
     }
 

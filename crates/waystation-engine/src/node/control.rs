@@ -36,11 +36,13 @@ mod tests {
 
     use super::*;
 
-    fn output(node: fn(PureCall<'_>) -> Outcome, config: Value, upstream: &[(&str, Value)]) -> Value {
-        let upstream: Vec<_> = upstream
-            .iter()
-            .map(|(id, value)| (id.to_string(), Arc::new(value.clone())))
-            .collect();
+    fn output(
+        node: fn(PureCall<'_>) -> Outcome,
+        config: Value,
+        upstream: &[(&str, Value)],
+    ) -> Value {
+        let upstream: Vec<_> =
+            upstream.iter().map(|(id, value)| (id.to_string(), Arc::new(value.clone()))).collect();
         let input = json!({ "name": "Ada" });
         let upstream = || upstream.clone();
         let call = PureCall { config, outputs: &[], input: &input, upstream: &upstream };
