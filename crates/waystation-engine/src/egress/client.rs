@@ -1,16 +1,18 @@
 //! The one outgoing HTTP client: every hop is checked, every answer is bounded.
 
+use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::{Arc, OnceLock};
 
 use bytes::{Bytes, BytesMut};
-use reqwest::header::{self, HeaderMap, HeaderName};
+use reqwest::header::{self, HeaderMap, HeaderName, HeaderValue};
 use reqwest::{Method, StatusCode};
 use rustls::crypto::ring;
 use url::{Host, Url};
 
 use super::error::SendError;
 use super::policy::Policy;
+use super::redirect::{Hop, forget_credentials, location};
 use super::resolver::{CheckedResolver, Lookup, system_lookup};
 use crate::limits;
 
@@ -22,7 +24,7 @@ pub struct HttpClient {
 }
 
 /// What to send.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct Request {
     /// The method.
     pub method: Method,
@@ -41,6 +43,13 @@ impl Request {
     pub fn new(method: Method, url: impl Into<String>) -> Request {
         let (headers, params) = (HeaderMap::new(), Vec::new());
         Request { method, url: url.into(), headers, params, body: None }
+    }
+}
+
+/// The rest may hold keys.
+impl fmt::Debug for Request {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Request").field("method", &self.method).finish_non_exhaustive()
     }
 }
 
@@ -149,6 +158,10 @@ impl HttpClient {
         let mut request = reqwest::Request::new(hop.method.clone(), hop.url.clone());
         *request.headers_mut() = hop.headers.clone();
         *request.body_mut() = hop.body.clone().map(Into::into);
+        // Some services wait for a body or refuse the request unless told that there is none.
+        if hop.body.is_none() && matches!(hop.method, Method::POST | Method::PUT | Method::PATCH) {
+            request.headers_mut().insert(header::CONTENT_LENGTH, HeaderValue::from_static("0"));
+        }
         let sent = self.client.execute(request).await;
         sent.map_err(|error| SendError::from_client(&error, hop.url.authority()))
     }
@@ -187,88 +200,6 @@ const MANAGED: [HeaderName; 9] = [
     header::ACCEPT_ENCODING,
     HeaderName::from_static("keep-alive"),
 ];
-
-/// These describe a body and go when it does.
-const BODY_HEADERS: [HeaderName; 3] =
-    [header::CONTENT_TYPE, header::CONTENT_ENCODING, header::CONTENT_LANGUAGE];
-
-/// One request on the way through redirects.
-struct Hop {
-    method: Method,
-    url: Url,
-    headers: HeaderMap,
-    body: Option<Bytes>,
-    is_own: bool,
-}
-
-impl Hop {
-    fn follow(&mut self, status: StatusCode, location: &str) -> Result<(), SendError> {
-        let from = self.url.authority().to_owned();
-        let next = self.url.join(location).map_err(|_| redirect_error(&from, "nowhere"))?;
-        if !matches!(next.scheme(), "http" | "https") {
-            return Err(redirect_error(&from, &format!("a {}: address", next.scheme())));
-        }
-        let previous = std::mem::replace(&mut self.url, next);
-        forget_credentials(&mut self.url);
-        if self.url.origin() != previous.origin() {
-            self.is_own = false;
-            if !is_upgrade(&previous, &self.url) {
-                self.keep_harmless_headers();
-            }
-        }
-        if becomes_get(status, &self.method) {
-            self.method = Method::GET;
-            self.body = None;
-            for name in BODY_HEADERS {
-                self.headers.remove(name);
-            }
-        }
-        Ok(())
-    }
-
-    /// Any header may be a key (`x-api-key`, `authorization`, …), and the new origin was chosen by
-    /// the other side: only those pass that cannot be one.
-    fn keep_harmless_headers(&mut self) {
-        let harmless = [
-            header::ACCEPT,
-            header::ACCEPT_LANGUAGE,
-            header::CONTENT_TYPE,
-            header::CONTENT_LANGUAGE,
-            header::CONTENT_ENCODING,
-            header::USER_AGENT,
-            HeaderName::from_static("idempotency-key"),
-        ];
-        let kept = harmless.into_iter().filter_map(|name| {
-            let value = self.headers.remove(&name)?;
-            Some((name, value))
-        });
-        self.headers = kept.collect();
-    }
-}
-
-/// Browsers agree on this, and services rely on it.
-fn becomes_get(status: StatusCode, method: &Method) -> bool {
-    match status {
-        StatusCode::SEE_OTHER => *method != Method::HEAD && *method != Method::GET,
-        StatusCode::MOVED_PERMANENTLY | StatusCode::FOUND => *method == Method::POST,
-        _ => false,
-    }
-}
-
-/// The same host, from plain HTTP to TLS on the standard ports.
-fn is_upgrade(from: &Url, to: &Url) -> bool {
-    let ports = (from.port_or_known_default(), to.port_or_known_default());
-    (from.scheme(), to.scheme()) == ("http", "https")
-        && ports == (Some(80), Some(443))
-        && from.host() == to.host()
-}
-
-/// Where a redirect leads. A 300, or one without a location, is an answer like any other.
-fn location(response: &reqwest::Response) -> Option<String> {
-    let redirects = matches!(response.status().as_u16(), 301 | 302 | 303 | 307 | 308);
-    let location = response.headers().get(header::LOCATION).filter(|_| redirects)?;
-    Some(String::from_utf8_lossy(location.as_bytes()).into_owned())
-}
 
 /// Reads the body up to the bound. An answer that is no success says enough with its beginning, and
 /// its status counts more than how the body ends.
@@ -311,20 +242,12 @@ fn absolute_url(text: &str) -> Result<Url, SendError> {
     }
 }
 
-fn forget_credentials(url: &mut Url) {
-    // Both fail only for URLs without a host, which have no credentials.
-    let _ = url.set_username("");
-    let _ = url.set_password(None);
-}
-
 /// The URL itself stays unsaid: it may hold a key.
 fn invalid_url(problem: &str) -> SendError {
     SendError::Invalid(format!("the URL {problem}"))
 }
 
-fn redirect_error(from: &str, target: &str) -> SendError {
-    SendError::Invalid(format!("{from} redirects to {target}"))
-}
-
+#[cfg(test)]
+mod spellings;
 #[cfg(test)]
 mod tests;

@@ -3,7 +3,8 @@
 //! - [`address`]: what kind of place an address is, also when an IPv6 form hides an IPv4 one
 //! - [`policy`]: which kinds a server may call, and what the refusal says
 //! - [`resolver`]: name lookup that hands out permitted addresses only
-//! - [`client`]: requests, redirects and bounded answers
+//! - `redirect`: what follows from an answer that points elsewhere
+//! - [`client`]: requests and their bounded answers
 //! - [`error`]: why a request came to nothing, in words for people
 //!
 //! No address is dialled that the policy has not seen: literal addresses are checked on every hop,
@@ -13,6 +14,7 @@ pub mod address;
 pub mod client;
 pub mod error;
 pub mod policy;
+mod redirect;
 pub mod resolver;
 #[cfg(test)]
 pub(crate) mod testing;

@@ -4,8 +4,14 @@ use std::net::SocketAddr;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
+use reqwest::Method;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
+
+use super::resolver::Lookup;
+use super::{HttpClient, Policy, Reach, Request, Response, SendError};
+
+pub(crate) const MIB: usize = 1 << 20;
 
 pub(crate) struct Server {
     pub(crate) address: SocketAddr,
@@ -88,4 +94,37 @@ async fn read_request(stream: &mut TcpStream) -> Option<String> {
 fn content_length(head: &str) -> usize {
     let length = head.lines().find_map(|line| line.strip_prefix("content-length: "));
     length.and_then(|length| length.parse().ok()).unwrap_or(0)
+}
+
+pub(crate) fn client(reach: Reach, allow: &str) -> HttpClient {
+    let reach = match reach {
+        Reach::AnyButMetadata => "any-but-metadata",
+        Reach::PublicOnly => "public-only",
+    };
+    HttpClient::new(Policy::parse(reach, allow).expect("a policy")).expect("a client")
+}
+
+pub(crate) fn open_client() -> HttpClient {
+    client(Reach::AnyButMetadata, "")
+}
+
+/// A client for which names mean what the function says; it is given the number of the lookup.
+pub(crate) fn named_client(
+    addresses: impl Fn(usize) -> &'static [&'static str] + Send + Sync + 'static,
+) -> HttpClient {
+    let count = AtomicUsize::new(0);
+    let lookup: Lookup = Arc::new(move |_| {
+        let list = addresses(count.fetch_add(1, Ordering::Relaxed));
+        let parse = |ip: &&str| SocketAddr::new(ip.parse().expect("an address"), 0);
+        let found = list.iter().map(parse).collect();
+        Box::pin(async move { Ok(found) })
+    });
+    HttpClient::with_lookup(Policy::new(Reach::AnyButMetadata), lookup).expect("a client")
+}
+
+pub(crate) async fn get(
+    client: &HttpClient,
+    url: impl Into<String>,
+) -> Result<Response, SendError> {
+    client.send(Request::new(Method::GET, url), MIB).await
 }
