@@ -1,0 +1,97 @@
+//! The program put together: store, secrets, outgoing HTTP, engine.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use waystation_core::error::{Code, Error};
+use waystation_engine::driver::{Engine, Parts};
+use waystation_engine::egress::{HttpClient, Policy, Reach};
+use waystation_engine::event::redis::OutputSink;
+use waystation_engine::event::signature::SigningKey;
+use waystation_engine::node::Registry;
+use waystation_engine::secret::{Sealer, Vault};
+use waystation_engine::store::Store;
+use waystation_engine::store::sqlite::SqliteStore;
+
+use crate::config::Config;
+
+/// What all requests and commands share.
+pub struct App {
+    /// The engine.
+    pub engine: Engine,
+    /// What nodes may use and nobody may see.
+    pub vault: Arc<Vault>,
+    /// For targets that requests name.
+    pub client: Arc<HttpClient>,
+    /// For targets that the operator names.
+    pub trusted_client: HttpClient,
+    /// Verifies webhooks that come in.
+    pub webhook_key: Option<Arc<SigningKey>>,
+    /// The engine that block workflows are sent to, instead of running here.
+    pub workflow_engine_url: Option<String>,
+    /// How others reach this server.
+    pub public_url: Option<String>,
+    /// The largest request body.
+    pub body_bytes_max: usize,
+    /// The most steps of a pipeline.
+    pub steps_max: usize,
+}
+
+impl App {
+    /// Opens everything. A resident app takes care of all runs in the store; any other only of its own.
+    pub async fn open(config: Config, is_resident: bool) -> Result<App, Error> {
+        let store: Arc<dyn Store> = Arc::new(SqliteStore::open(&config.data)?);
+        let vault = Arc::new(open_vault(&config, Arc::clone(&store)).await?);
+        let client = Arc::new(http_client(config.egress)?);
+        let webhook_key = config.webhook_key.map(Arc::new);
+        let mut settings = config.engine;
+        settings.is_resident = is_resident;
+        let parts = Parts {
+            store,
+            registry: Registry::standard(Arc::clone(&client)),
+            vault: Arc::clone(&vault),
+            client: Arc::clone(&client),
+            webhook_key: webhook_key.clone(),
+            outputs: config.redis.map(OutputSink::start),
+            settings,
+        };
+        Ok(App {
+            engine: Engine::new(parts),
+            vault,
+            client,
+            trusted_client: http_client(Policy::new(Reach::AnyButMetadata))?,
+            webhook_key,
+            workflow_engine_url: config.workflow_engine_url,
+            public_url: config.public_url,
+            body_bytes_max: config.body_bytes_max,
+            steps_max: config.steps_max,
+        })
+    }
+
+    /// Tells where this server listens, so that a URL of a path alone means it, and starts the engine.
+    pub async fn start(&self, address: SocketAddr) -> Result<(), Error> {
+        self.client.set_own_address(address);
+        self.engine.start().await
+    }
+}
+
+/// The vault of a data directory.
+pub async fn open_vault(config: &Config, store: Arc<dyn Store>) -> Result<Vault, Error> {
+    let sealer = match &config.secret_key {
+        Some(text) => Sealer::from_key_text(text)?,
+        None => Sealer::from_file(&config.data.join("secret.key"))?,
+    };
+    let vault = Vault::new(sealer, store);
+    let unreadable = vault.load().await?;
+    if !unreadable.is_empty() {
+        tracing::warn!(names = unreadable.join(", "), "secrets sealed with another key");
+    }
+    Ok(vault)
+}
+
+fn http_client(policy: Policy) -> Result<HttpClient, Error> {
+    HttpClient::new(policy).map_err(|error| {
+        tracing::error!(%error, "outgoing HTTP");
+        Error::new(Code::Internal, "the outgoing HTTP client could not be made")
+    })
+}

@@ -1,0 +1,209 @@
+//! Settings: read from the environment once, checked, with defaults that are safe.
+
+use std::net::IpAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use waystation_core::error::{Code, Error, nearest};
+use waystation_engine::driver::Settings as EngineSettings;
+use waystation_engine::egress::Policy;
+use waystation_engine::event::redis::RedisConfig;
+use waystation_engine::event::signature::SigningKey;
+
+/// Every setting of this program's own, for the check that none is misspelt.
+const OWN_NAMES: &[&str] = &[
+    "WAYSTATION_DATA",
+    "WAYSTATION_EGRESS",
+    "WAYSTATION_EGRESS_ALLOW",
+    "WAYSTATION_MAX_BODY_BYTES",
+    "WAYSTATION_MAX_NODES",
+    "WAYSTATION_MAX_RUNS",
+    "WAYSTATION_MAX_STEPS",
+    "WAYSTATION_OPEN",
+    "WAYSTATION_PUBLIC_URL",
+    "WAYSTATION_RETENTION_DAYS",
+    "WAYSTATION_SECRET_KEY",
+    "WAYSTATION_SHUTDOWN_SECONDS",
+    "WAYSTATION_WEBHOOK_SECRET",
+];
+
+/// Where settings come from.
+pub type Lookup<'a> = &'a dyn Fn(&str) -> Option<String>;
+
+/// All settings but those of a single command.
+pub struct Config {
+    /// Where everything lasts.
+    pub data: PathBuf,
+    /// Bounds and times of the engine.
+    pub engine: EngineSettings,
+    /// Where requests may go.
+    pub egress: Policy,
+    /// Redis, where configured.
+    pub redis: Option<RedisConfig>,
+    /// The key that seals secrets; a file in the data directory where it is not given.
+    pub secret_key: Option<String>,
+    /// Signs webhooks and verifies those that come in.
+    pub webhook_key: Option<SigningKey>,
+    /// The engine that block workflows are sent to, instead of running here.
+    pub workflow_engine_url: Option<String>,
+    /// How others reach this server.
+    pub public_url: Option<String>,
+    /// The largest request body.
+    pub body_bytes_max: usize,
+    /// The most steps of a pipeline.
+    pub steps_max: usize,
+    /// How long attempts under way may go on when the server goes down.
+    pub shutdown_grace: Duration,
+}
+
+impl Config {
+    /// Reads and checks all settings. A server that only its own machine reaches may reach that
+    /// machine and its network too; any other is confined to public addresses by default.
+    pub fn read(lookup: Lookup<'_>, data: PathBuf, is_local: bool) -> Result<Config, Error> {
+        let text = |name: &str| lookup(name).filter(|value| !value.is_empty());
+        let reach = if is_local { "any-but-metadata" } else { "public-only" };
+        let egress = text("WAYSTATION_EGRESS").unwrap_or_else(|| reach.into());
+        let allow = text("WAYSTATION_EGRESS_ALLOW").unwrap_or_default();
+        let defaults = EngineSettings::default();
+        let engine = EngineSettings {
+            runs_live: number(lookup, "WAYSTATION_MAX_RUNS", 1, defaults.runs_live)?,
+            nodes_live: number(lookup, "WAYSTATION_MAX_NODES", 1, defaults.nodes_live)?,
+            retention: retention(lookup)?,
+            ..defaults
+        };
+        Ok(Config {
+            data,
+            engine,
+            egress: Policy::parse(&egress, &allow).map_err(|error| setting(&error.to_string()))?,
+            redis: RedisConfig::from_lookup(lookup)?,
+            secret_key: text("WAYSTATION_SECRET_KEY"),
+            webhook_key: text("WAYSTATION_WEBHOOK_SECRET")
+                .map(|secret| SigningKey::parse(&secret))
+                .transpose()?,
+            workflow_engine_url: web_url(lookup, "WORKFLOW_ENGINE_URL")?,
+            public_url: web_url(lookup, "WAYSTATION_PUBLIC_URL")?,
+            body_bytes_max: number(lookup, "WAYSTATION_MAX_BODY_BYTES", 1_024, 8 << 20)?,
+            steps_max: number(
+                lookup,
+                "WAYSTATION_MAX_STEPS",
+                1,
+                waystation_core::limits::NODES_PER_PLAN,
+            )?,
+            shutdown_grace: Duration::from_secs(
+                number(lookup, "WAYSTATION_SHUTDOWN_SECONDS", 0, 20)? as u64,
+            ),
+        })
+    }
+}
+
+/// Refuses settings of this program's own that do not exist.
+pub fn check_names(names: impl Iterator<Item = String>) -> Result<(), Error> {
+    let own = names.filter(|name| name.starts_with("WAYSTATION_"));
+    for name in own {
+        if OWN_NAMES.contains(&name.as_str()) {
+            continue;
+        }
+        let near = nearest(&name, OWN_NAMES.iter().copied());
+        let error = setting(&format!("There is no setting {name}"));
+        return Err(match near.first() {
+            Some(near) => error.with_hint(format!("did you mean {near}?")),
+            None => error,
+        });
+    }
+    Ok(())
+}
+
+/// Whether only this machine can reach a server that listens there.
+pub fn is_local(host: &str) -> bool {
+    host == "localhost" || host.parse::<IpAddr>().is_ok_and(|ip| ip.is_loopback())
+}
+
+fn setting(message: &str) -> Error {
+    Error::new(Code::SettingInvalid, message)
+}
+
+fn number(lookup: Lookup<'_>, name: &str, least: usize, default: usize) -> Result<usize, Error> {
+    let Some(text) = lookup(name).filter(|text| !text.is_empty()) else { return Ok(default) };
+    let value = text.parse().ok().filter(|value| *value >= least);
+    value.ok_or_else(|| setting(&format!("{name} must be a whole number from {least}, not {text:?}")))
+}
+
+fn retention(lookup: Lookup<'_>) -> Result<Option<Duration>, Error> {
+    let days = number(lookup, "WAYSTATION_RETENTION_DAYS", 0, 30)? as u64;
+    Ok((days > 0).then(|| Duration::from_secs(days * 24 * 3_600)))
+}
+
+fn web_url(lookup: Lookup<'_>, name: &str) -> Result<Option<String>, Error> {
+    let Some(url) = lookup(name).filter(|url| !url.is_empty()) else { return Ok(None) };
+    if url.starts_with("http://") || url.starts_with("https://") {
+        return Ok(Some(url.trim_end_matches('/').to_owned()));
+    }
+    Err(setting(&format!("{name} must be an http or https URL, not {url:?}")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(pairs: &[(&str, &str)]) -> Result<Config, String> {
+        let lookup = |name: &str| {
+            pairs.iter().find(|(known, _)| *known == name).map(|(_, value)| (*value).to_owned())
+        };
+        Config::read(&lookup, "data".into(), true).map_err(|error| error.message)
+    }
+
+    #[test]
+    fn defaults_are_safe_and_each_setting_counts() {
+        let config = read(&[]).unwrap();
+        assert_eq!(config.body_bytes_max, 8 << 20);
+        assert_eq!(config.engine.retention, Some(Duration::from_secs(30 * 86_400)));
+        let config = read(&[
+            ("WAYSTATION_MAX_BODY_BYTES", "2048"),
+            ("WAYSTATION_MAX_STEPS", "7"),
+            ("WAYSTATION_MAX_RUNS", "8"),
+            ("WAYSTATION_MAX_NODES", "9"),
+            ("WAYSTATION_RETENTION_DAYS", "0"),
+            ("WAYSTATION_SHUTDOWN_SECONDS", "3"),
+            ("WAYSTATION_PUBLIC_URL", "https://flows.example/"),
+        ])
+        .unwrap();
+        assert_eq!((config.body_bytes_max, config.steps_max), (2048, 7));
+        assert_eq!((config.engine.runs_live, config.engine.nodes_live), (8, 9));
+        assert_eq!(config.engine.retention, None);
+        assert_eq!(config.shutdown_grace, Duration::from_secs(3));
+        assert_eq!(config.public_url.as_deref(), Some("https://flows.example"));
+    }
+
+    #[test]
+    fn wrong_settings_say_what_and_where() {
+        for (name, value) in [
+            ("WAYSTATION_MAX_RUNS", "many"),
+            ("WAYSTATION_MAX_BODY_BYTES", "3"),
+            ("WORKFLOW_ENGINE_URL", "ftp://x"),
+            ("WAYSTATION_EGRESS", "everything"),
+            ("WAYSTATION_EGRESS_ALLOW", "10.0.0.0/99"),
+            ("REDIS_PORT", "65536"),
+            ("UPSTASH_REST_URL", "https://x.example"),
+        ] {
+            let message = read(&[(name, value)]).err().unwrap_or_else(|| panic!("{name} passed"));
+            assert!(message.contains(name.trim_end_matches("_URL")), "{name}: {message}");
+        }
+    }
+
+    #[test]
+    fn a_misspelt_setting_is_refused_with_the_nearest_name() {
+        let names = ["PATH", "WAYSTATION_MAX_RUN"].map(String::from).into_iter();
+        let error = check_names(names).unwrap_err();
+        assert_eq!(error.hint(), Some("did you mean WAYSTATION_MAX_RUNS?"));
+        assert_eq!(check_names(OWN_NAMES.iter().map(|name| (*name).into())), Ok(()));
+    }
+
+    #[test]
+    fn only_loopback_is_local() {
+        for (host, local) in
+            [("127.0.0.1", true), ("::1", true), ("localhost", true), ("0.0.0.0", false), ("x", false)]
+        {
+            assert_eq!(is_local(host), local, "{host}");
+        }
+    }
+}

@@ -1,0 +1,15 @@
+//! Waystation: a durable workflow engine in one program.
+//!
+//! - [`config`]: settings
+//! - [`app`]: the program put together
+//! - [`pipeline`]: what it takes to run a pipeline, for HTTP and the command line
+//! - [`view`]: a run as JSON, for people and programs that look it up
+//! - [`http`]: routes, one file per API
+//! - [`cli`]: commands, one file each
+
+pub mod app;
+pub mod cli;
+pub mod config;
+pub mod http;
+pub mod pipeline;
+pub mod view;

@@ -1,0 +1,67 @@
+//! What it takes to run a pipeline, for HTTP and the command line.
+
+use std::sync::Arc;
+
+use serde_json::Value;
+use waystation_core::dialect::pipeline::{Compiled, Request, compile, reply};
+use waystation_core::error::Error;
+use waystation_engine::driver::plans::{Definition, source_key};
+use waystation_engine::driver::{Submission, Submitted};
+
+use crate::app::App;
+
+/// Why a pipeline did not begin.
+#[derive(Debug)]
+pub enum Refusal {
+    /// The definition has problems.
+    Invalid(Vec<String>),
+    /// The request or the server's state does not allow it.
+    Error(Error),
+}
+
+impl From<Error> for Refusal {
+    fn from(error: Error) -> Refusal {
+        Refusal::Error(error)
+    }
+}
+
+/// A pipeline that has begun.
+pub struct Begun {
+    /// The run.
+    pub submitted: Submitted,
+    /// What it runs.
+    pub definition: Arc<Definition>,
+}
+
+/// Begins the run that a request body asks for.
+pub async fn begin(app: &App, body: &str) -> Result<Begun, Refusal> {
+    let request = Request::parse(body)?;
+    let definition = define(app, &request)?;
+    let submission = Submission {
+        definition: Arc::clone(&definition),
+        workflow: request.workflow_id,
+        namespace: request.namespace,
+        name: request.workflow_name,
+        input: request.input,
+    };
+    let submitted = app.engine.submit(submission).await?;
+    Ok(Begun { submitted, definition })
+}
+
+/// The compiled definition of a request.
+pub fn define(app: &App, request: &Request<'_>) -> Result<Arc<Definition>, Refusal> {
+    let (steps, settings) = (request.steps, request.settings);
+    let source = ["pipeline", steps.unwrap_or_default(), settings.unwrap_or_default()];
+    app.engine.define(source_key(&source), || {
+        let compiled = compile(steps, settings, app.steps_max).map_err(Refusal::Invalid)?;
+        let Compiled { plan, warnings } = compiled;
+        Ok((plan, warnings))
+    })
+}
+
+/// Runs a pipeline to its end and gives the reply of its format.
+pub async fn execute(app: &App, body: &str) -> Result<Value, Refusal> {
+    let Begun { submitted, definition } = begin(app, body).await?;
+    let run = submitted.finished.wait().await?;
+    Ok(reply::render(&run, &submitted.id.to_string(), &definition.warnings))
+}
