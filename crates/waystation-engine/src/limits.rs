@@ -6,6 +6,11 @@ use std::time::Duration;
 pub const WRITER_QUEUE: usize = 16_384;
 /// Writes that share one transaction at the most.
 pub const WRITES_PER_TRANSACTION: usize = 4_096;
+/// Runs that retention deletes in one transaction; further ones follow in the next, so that other
+/// writes get their turn.
+pub const EXPIRED_PER_TRANSACTION: usize = 256;
+/// Plans whose place in the store its writer remembers; others are looked up again.
+pub const PLAN_IDS_CACHED: usize = 4_096;
 /// A value whose JSON is larger is kept once, by its hash, outside the journal.
 pub const INLINE_BYTES_MAX: usize = 64 << 10;
 /// A batch of entries that is larger is compressed.

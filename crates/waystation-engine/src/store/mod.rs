@@ -1,5 +1,16 @@
 //! The journal and everything else that lasts, behind one trait that every backend passes the same
 //! suite for.
+//!
+//! - [`sqlite`]: the embedded store, one file on one machine
+//! - [`memory`]: a store that lasts as long as the process
+//! - `codec`: how entries become bytes
+//! - `conformance`: the suite
+
+mod codec;
+#[cfg(test)]
+mod conformance;
+pub mod memory;
+pub mod sqlite;
 
 use std::sync::Arc;
 
@@ -21,10 +32,23 @@ pub struct StoreError {
 
 impl StoreError {
     /// A failure of the store itself.
+    #[expect(clippy::needless_pass_by_value, reason = "so that it fits `map_err`")]
     pub fn failed(detail: impl ToString) -> StoreError {
         let error = Error::new(Code::Store, "the store failed");
         StoreError { error, detail: detail.to_string() }
     }
+}
+
+/// The place in the run's journal is taken: whoever appends is not the run's owner any more.
+fn fenced(run: RunId) -> StoreError {
+    let error = Error::new(Code::Conflict, "the run has moved on under another owner");
+    StoreError { error, detail: format!("run {run}: the append's number is taken") }
+}
+
+/// The run cannot go on: it has ended, or it is gone.
+fn ended(run: RunId) -> StoreError {
+    let error = Error::new(Code::RunEnded, "the run has already ended");
+    StoreError { error, detail: format!("run {run}: an append after the end") }
 }
 
 impl From<StoreError> for Error {
@@ -97,8 +121,9 @@ pub struct NewRun {
     pub name: Option<String>,
     /// The hash of its plan.
     pub plan: Arc<str>,
-    /// The plan's JSON, unless it is known to be stored.
-    pub plan_json: Option<Arc<[u8]>>,
+    /// The plan's JSON. It always comes along and is kept once, so that nobody has to remember
+    /// which plans are stored, and a plan can go with the last run that needs it.
+    pub plan_json: Arc<[u8]>,
     /// Unix milliseconds.
     pub created: u64,
     /// Whether its progress goes to a webhook: creates the cursor with it.
@@ -215,7 +240,8 @@ pub struct Progress {
 /// Everything that lasts. Every write returns once it is durable.
 #[async_trait]
 pub trait Store: Send + Sync + 'static {
-    /// Adds facts to a run's journal.
+    /// Adds facts to a run's journal. Refuses with `Conflict` if the append's number is taken, and
+    /// with `RunEnded` if the run has ended or is gone.
     async fn append(&self, append: Append) -> Result<()>;
     /// The JSON of a plan.
     async fn plan(&self, hash: &str) -> Result<Option<Vec<u8>>>;
@@ -227,19 +253,21 @@ pub trait Store: Send + Sync + 'static {
     async fn run(&self, run: RunId) -> Result<Option<RunRow>>;
     /// Runs, newest first.
     async fn runs(&self, filter: RunFilter) -> Result<Vec<RunRow>>;
-    /// Unfinished runs that were active when last heard of, or whose moment has come.
+    /// Unfinished runs: first those asleep whose moment has come, by that moment, then those that
+    /// were active when last heard of, by id.
     async fn due(&self, now: u64, limit: usize) -> Result<Vec<RunId>>;
     /// The moment at which the next sleeping run has to be woken.
     async fn next_wake(&self) -> Result<Option<u64>>;
     /// Deletes finished runs that ended before a moment, oldest first, with all that only they need;
-    /// gives the space back. Answers how many went; at most `limit`.
+    /// gives the space back. Answers how many went; at most `limit`. Notifications received before
+    /// that moment go too, uncounted.
     async fn expire(&self, finished_before: u64, limit: usize) -> Result<usize>;
 
-    /// Cursors that are active and whose moment has come.
+    /// Cursors that are active and whose moment has come, the earliest first.
     async fn cursors_due(&self, now: u64, limit: usize) -> Result<Vec<Cursor>>;
     /// One run's cursor.
     async fn cursor(&self, run: RunId) -> Result<Option<Cursor>>;
-    /// Replaces a cursor.
+    /// Replaces a cursor. Does nothing for a run without one: it is gone, or never had a webhook.
     async fn put_cursor(&self, cursor: Cursor) -> Result<()>;
     /// Cursors that are active or dead, counted.
     async fn cursor_backlog(&self) -> Result<(u64, u64)>;
@@ -252,11 +280,12 @@ pub trait Store: Send + Sync + 'static {
     async fn remove_secret(&self, name: &str) -> Result<bool>;
 
     /// Creates or replaces a block; `create` refuses to replace, its absence refuses to create.
-    /// Answers whether it was done.
+    /// Answers whether it was done. A replaced block keeps its moment of creation.
     async fn put_block(&self, namespace: &str, block: BlockRow, create: bool) -> Result<bool>;
     /// One block.
     async fn block(&self, namespace: &str, id: &str) -> Result<Option<BlockRow>>;
-    /// A namespace's blocks in order of creation and then id; pages continue after the last id.
+    /// A namespace's blocks in order of creation and then id; pages continue after the last id, and
+    /// nothing comes after an id that is gone.
     async fn blocks(
         &self,
         namespace: &str,

@@ -1,0 +1,292 @@
+//! A store that lasts as long as the process: for tests, trials, and to measure what durability costs.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use async_trait::async_trait;
+use waystation_core::entry::Entry;
+use waystation_core::error::Code;
+
+use super::{
+    Append, BlockRow, Cursor, CursorState, Finished, NewRun, Progress, Result, RunFilter, RunRow,
+    Status, Store, ended, fenced,
+};
+use crate::id::RunId;
+
+/// A store in memory.
+#[derive(Debug, Default)]
+pub struct MemoryStore {
+    state: Mutex<State>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    plans: HashMap<Arc<str>, Arc<[u8]>>,
+    runs: BTreeMap<RunId, Run>,
+    /// Runs that have not ended.
+    unfinished: BTreeSet<RunId>,
+    cursors: BTreeMap<RunId, Cursor>,
+    secrets: BTreeMap<String, Vec<u8>>,
+    blocks: BTreeMap<(String, String), BlockRow>,
+    progress: Vec<Progress>,
+}
+
+#[derive(Debug)]
+struct Run {
+    row: RunRow,
+    wake_at: Option<u64>,
+    batches: BTreeMap<u32, Vec<Entry>>,
+}
+
+impl MemoryStore {
+    fn state(&self) -> MutexGuard<'_, State> {
+        // No operation leaves the state half changed when it panics.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl State {
+    fn start(&mut self, id: RunId, new: NewRun) {
+        let plan = new.plan.to_string();
+        self.plans.entry(new.plan).or_insert(new.plan_json);
+        let NewRun { workflow, namespace, name, created, .. } = new;
+        let (status, finished, error) = (Status::Running, None, None);
+        let row = RunRow { id, workflow, namespace, name, plan, status, created, finished, error };
+        self.runs.insert(id, Run { row, wake_at: None, batches: BTreeMap::new() });
+        self.unfinished.insert(id);
+        if new.webhook {
+            let state = CursorState::Active;
+            let cursor =
+                Cursor { run: id, next_seq: 0, attempts: 0, next_at: created, state, error: None };
+            self.cursors.insert(id, cursor);
+        }
+    }
+
+    fn finish(&mut self, id: RunId, finished: Finished) {
+        self.unfinished.remove(&id);
+        if let Some(run) = self.runs.get_mut(&id) {
+            run.row.status = finished.status;
+            run.row.finished = Some(finished.at);
+            run.row.error = finished.error.map(|code| Code::as_str(code).to_owned());
+            run.wake_at = None;
+        }
+    }
+
+    fn append(&mut self, append: Append) -> Result<()> {
+        let Append { run: id, batch, first_seq: _, entries, new_run, wake_at, finished } = append;
+        match (new_run, self.runs.get(&id)) {
+            (Some(new), None) => self.start(id, new),
+            (Some(_), Some(_)) => return Err(fenced(id)),
+            (None, Some(run)) if run.row.status != Status::Running => return Err(ended(id)),
+            (None, Some(run)) if run.batches.contains_key(&batch) => return Err(fenced(id)),
+            (None, Some(_)) => {}
+            (None, None) => return Err(ended(id)),
+        }
+        if let Some(run) = self.runs.get_mut(&id) {
+            run.batches.insert(batch, entries);
+            run.wake_at = wake_at;
+        }
+        if let Some(finished) = finished {
+            self.finish(id, finished);
+        }
+        Ok(())
+    }
+
+    /// Unfinished runs and when they are to be woken.
+    fn waiting(&self) -> impl Iterator<Item = (Option<u64>, RunId)> {
+        self.unfinished.iter().filter_map(|id| Some((self.runs.get(id)?.wake_at, *id)))
+    }
+
+    fn expire(&mut self, before: u64, limit: usize) -> usize {
+        let ended = |run: &Run| run.row.finished.filter(|at| *at < before);
+        let mut expired: Vec<(u64, RunId)> =
+            self.runs.iter().filter_map(|(id, run)| Some((ended(run)?, *id))).collect();
+        expired.sort_unstable();
+        expired.truncate(limit);
+        for (_, id) in &expired {
+            self.runs.remove(id);
+            self.cursors.remove(id);
+        }
+        if !expired.is_empty() {
+            let used: BTreeSet<&str> =
+                self.runs.values().map(|run| run.row.plan.as_str()).collect();
+            self.plans.retain(|hash, _| used.contains(&**hash));
+        }
+        self.progress.retain(|progress| progress.received >= before);
+        expired.len()
+    }
+}
+
+fn matches(filter: &RunFilter, row: &RunRow) -> bool {
+    filter.workflow.as_ref().is_none_or(|workflow| *workflow == row.workflow)
+        && filter.namespace.as_ref().is_none_or(|namespace| *namespace == row.namespace)
+        && filter.status.is_none_or(|status| status == row.status)
+        && filter.before.is_none_or(|before| row.id < before)
+}
+
+#[async_trait]
+impl Store for MemoryStore {
+    async fn append(&self, append: Append) -> Result<()> {
+        self.state().append(append)
+    }
+
+    async fn plan(&self, hash: &str) -> Result<Option<Vec<u8>>> {
+        Ok(self.state().plans.get(hash).map(|json| json.to_vec()))
+    }
+
+    async fn journal(&self, run: RunId, from_seq: u32) -> Result<Vec<Entry>> {
+        let state = self.state();
+        let batches = state.runs.get(&run).map(|run| run.batches.values().flatten());
+        Ok(batches.into_iter().flatten().skip(from_seq as usize).cloned().collect())
+    }
+
+    async fn next_batch(&self, run: RunId) -> Result<u32> {
+        let state = self.state();
+        let last = state.runs.get(&run).and_then(|run| run.batches.last_key_value());
+        Ok(last.map_or(0, |(batch, _)| batch + 1))
+    }
+
+    async fn run(&self, run: RunId) -> Result<Option<RunRow>> {
+        Ok(self.state().runs.get(&run).map(|run| run.row.clone()))
+    }
+
+    async fn runs(&self, filter: RunFilter) -> Result<Vec<RunRow>> {
+        let state = self.state();
+        let rows = state.runs.values().rev().map(|run| &run.row);
+        Ok(rows.filter(|row| matches(&filter, row)).take(filter.limit).cloned().collect())
+    }
+
+    async fn due(&self, now: u64, limit: usize) -> Result<Vec<RunId>> {
+        let state = self.state();
+        let mut due: Vec<(bool, Option<u64>, RunId)> = state
+            .waiting()
+            .filter(|(wake_at, _)| wake_at.is_none_or(|at| at <= now))
+            .map(|(wake_at, id)| (wake_at.is_none(), wake_at, id))
+            .collect();
+        due.sort_unstable();
+        Ok(due.into_iter().take(limit).map(|(_, _, id)| id).collect())
+    }
+
+    async fn next_wake(&self) -> Result<Option<u64>> {
+        Ok(self.state().waiting().filter_map(|(wake_at, _)| wake_at).min())
+    }
+
+    async fn expire(&self, finished_before: u64, limit: usize) -> Result<usize> {
+        Ok(self.state().expire(finished_before, limit))
+    }
+
+    async fn cursors_due(&self, now: u64, limit: usize) -> Result<Vec<Cursor>> {
+        let state = self.state();
+        let due = |cursor: &&Cursor| cursor.state == CursorState::Active && cursor.next_at <= now;
+        let mut cursors: Vec<Cursor> = state.cursors.values().filter(due).cloned().collect();
+        cursors.sort_by_key(|cursor| (cursor.next_at, cursor.run));
+        cursors.truncate(limit);
+        Ok(cursors)
+    }
+
+    async fn cursor(&self, run: RunId) -> Result<Option<Cursor>> {
+        Ok(self.state().cursors.get(&run).cloned())
+    }
+
+    async fn put_cursor(&self, cursor: Cursor) -> Result<()> {
+        if let Some(present) = self.state().cursors.get_mut(&cursor.run) {
+            *present = cursor;
+        }
+        Ok(())
+    }
+
+    async fn cursor_backlog(&self) -> Result<(u64, u64)> {
+        let state = self.state();
+        let count = |wanted| state.cursors.values().filter(|cursor| cursor.state == wanted).count();
+        Ok((count(CursorState::Active) as u64, count(CursorState::Dead) as u64))
+    }
+
+    async fn put_secret(&self, name: &str, sealed: Vec<u8>) -> Result<()> {
+        self.state().secrets.insert(name.to_owned(), sealed);
+        Ok(())
+    }
+
+    async fn secrets(&self) -> Result<Vec<(String, Vec<u8>)>> {
+        Ok(self.state().secrets.clone().into_iter().collect())
+    }
+
+    async fn remove_secret(&self, name: &str) -> Result<bool> {
+        Ok(self.state().secrets.remove(name).is_some())
+    }
+
+    async fn put_block(&self, namespace: &str, block: BlockRow, create: bool) -> Result<bool> {
+        let mut state = self.state();
+        let key = (namespace.to_owned(), block.id.clone());
+        let created = state.blocks.get(&key).map(|present| present.created);
+        if created.is_some() == create {
+            return Ok(false);
+        }
+        let created = created.unwrap_or(block.created);
+        state.blocks.insert(key, BlockRow { created, ..block });
+        Ok(true)
+    }
+
+    async fn block(&self, namespace: &str, id: &str) -> Result<Option<BlockRow>> {
+        Ok(self.state().blocks.get(&(namespace.to_owned(), id.to_owned())).cloned())
+    }
+
+    async fn blocks(
+        &self,
+        namespace: &str,
+        after: Option<&str>,
+        limit: usize,
+    ) -> Result<Vec<BlockRow>> {
+        let state = self.state();
+        let here = state.blocks.iter().filter(|((place, _), _)| place == namespace);
+        let mut blocks: Vec<&BlockRow> = here.map(|(_, block)| block).collect();
+        blocks.sort_by_key(|block| (block.created, &block.id));
+        let start = match after {
+            Some(after) => blocks.iter().position(|block| block.id == after).map(|last| last + 1),
+            None => Some(0),
+        };
+        let page = blocks.into_iter().skip(start.unwrap_or(usize::MAX)).take(limit);
+        Ok(page.cloned().collect())
+    }
+
+    async fn remove_block(&self, namespace: &str, id: &str) -> Result<bool> {
+        Ok(self.state().blocks.remove(&(namespace.to_owned(), id.to_owned())).is_some())
+    }
+
+    async fn put_progress(&self, progress: Progress) -> Result<bool> {
+        let mut state = self.state();
+        if state.progress.iter().any(|known| known.webhook_id == progress.webhook_id) {
+            return Ok(false);
+        }
+        state.progress.push(progress);
+        Ok(true)
+    }
+
+    async fn progress(
+        &self,
+        namespace: &str,
+        workflow: &str,
+        limit: usize,
+    ) -> Result<Vec<Progress>> {
+        let state = self.state();
+        let of_workflow =
+            |progress: &&Progress| progress.namespace == namespace && progress.workflow == workflow;
+        let all: Vec<&Progress> = state.progress.iter().filter(of_workflow).collect();
+        let newest = all.len().saturating_sub(limit);
+        Ok(all.into_iter().skip(newest).cloned().collect())
+    }
+
+    async fn ping(&self) -> Result<()> {
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::conformance;
+
+    #[tokio::test]
+    async fn it_conforms() {
+        conformance::run(MemoryStore::default).await;
+    }
+}

@@ -1,0 +1,93 @@
+//! Retention: old runs go, with all that only they need, and their space goes back to the disk.
+
+use std::collections::BTreeSet;
+
+use rusqlite::{Connection, params};
+
+use super::integer;
+use super::writer::{Session, Written};
+use crate::limits;
+
+/// Free pages that a file of any size may keep for the next writes.
+const FREE_PAGES_KEPT: i64 = 64;
+/// The part of a file that may be free: giving pages back moves others, and new runs need them soon.
+const FREE_PART_KEPT: i64 = 16;
+/// Pages given back in one transaction, so that other writes get their turn.
+const PAGES_PER_TRANSACTION: i64 = 512;
+
+/// Deletes some runs that ended before a moment, oldest first; answers how many.
+pub(super) fn runs(session: &mut Session, before: u64, limit: usize) -> Written<usize> {
+    let connection = &session.connection;
+    let limit = limit.min(limits::EXPIRED_PER_TRANSACTION);
+    let sql = "SELECT id, plan FROM runs WHERE finished IS NOT NULL AND finished < ?1 \
+               ORDER BY finished, id LIMIT ?2";
+    let mut select = connection.prepare_cached(sql)?;
+    let columns = select.query_map([integer(before), integer(limit as u64)], |row| {
+        Ok((row.get(0)?, row.get(1)?))
+    })?;
+    let expired = columns.collect::<rusqlite::Result<Vec<(i64, i64)>>>()?;
+    drop(select);
+    for (run, _) in &expired {
+        delete_run(connection, *run)?;
+    }
+    let plans: BTreeSet<i64> = expired.iter().map(|(_, plan)| *plan).collect();
+    for plan in plans {
+        let sql =
+            "DELETE FROM plans WHERE id = ?1 AND NOT EXISTS (SELECT 1 FROM runs WHERE plan = ?1)";
+        if connection.prepare_cached(sql)?.execute([plan])? > 0 {
+            session.plans.clear();
+        }
+    }
+    Ok(expired.len())
+}
+
+fn delete_run(connection: &Connection, run: i64) -> rusqlite::Result<()> {
+    let mut select = connection.prepare_cached("SELECT hash FROM payload_refs WHERE run = ?1")?;
+    let hashes = select.query_map([run], |row| row.get(0))?;
+    let hashes = hashes.collect::<rusqlite::Result<Vec<String>>>()?;
+    for sql in [
+        "DELETE FROM runs WHERE id = ?1",
+        "DELETE FROM journal WHERE run = ?1",
+        "DELETE FROM cursors WHERE run = ?1",
+        "DELETE FROM payload_refs WHERE run = ?1",
+    ] {
+        connection.prepare_cached(sql)?.execute([run])?;
+    }
+    for hash in hashes {
+        let sql = "DELETE FROM payloads WHERE hash = ?1 \
+                   AND NOT EXISTS (SELECT 1 FROM payload_refs WHERE hash = ?1)";
+        connection.prepare_cached(sql)?.execute([hash])?;
+    }
+    Ok(())
+}
+
+/// Deletes some notifications that came before a moment; answers how many.
+pub(super) fn progress(session: &mut Session, before: u64) -> Written<usize> {
+    let sql = "DELETE FROM progress WHERE id IN \
+               (SELECT id FROM progress WHERE received < ?1 LIMIT ?2)";
+    let mut delete = session.connection.prepare_cached(sql)?;
+    Ok(delete.execute(params![integer(before), limits::EXPIRED_PER_TRANSACTION as i64])?)
+}
+
+/// Gives some free pages back to the disk; answers whether there are more to give.
+pub(super) fn give_back(session: &mut Session) -> Written<bool> {
+    let free = free_pages(&session.connection)?;
+    let pages = number(&session.connection, "page_count")?;
+    let excess = free - (pages / FREE_PART_KEPT).max(FREE_PAGES_KEPT);
+    if excess <= 0 {
+        return Ok(false);
+    }
+    let sql = format!("PRAGMA incremental_vacuum({})", excess.min(PAGES_PER_TRANSACTION));
+    let mut vacuum = session.connection.prepare(&sql)?;
+    let mut steps = vacuum.query([])?;
+    while steps.next()?.is_some() {}
+    Ok(excess > PAGES_PER_TRANSACTION)
+}
+
+fn free_pages(connection: &Connection) -> rusqlite::Result<i64> {
+    number(connection, "freelist_count")
+}
+
+fn number(connection: &Connection, pragma: &str) -> rusqlite::Result<i64> {
+    connection.pragma_query_value(None, pragma, |row| row.get(0))
+}

@@ -1,0 +1,249 @@
+//! The embedded store: one SQLite file, one thread that writes it, a few connections that read it.
+
+mod expire;
+mod owner;
+mod readers;
+mod runs;
+mod schema;
+mod tables;
+mod writer;
+
+#[cfg(test)]
+mod tests;
+
+use std::path::Path;
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use waystation_core::entry::Entry;
+use waystation_core::error::{Code, Error};
+
+use self::owner::Owner;
+use self::readers::Readers;
+use self::writer::{Session, Writer, Written};
+use super::{
+    Append, BlockRow, Cursor, Progress, Result, RunFilter, RunRow, Store, StoreError, codec,
+};
+use crate::id::RunId;
+
+pub use self::writer::Fatal;
+
+/// What can be chosen when a store is opened.
+#[derive(Clone)]
+pub struct Options {
+    /// Connections that read; a further question waits for one of them.
+    pub readers: usize,
+    /// What to do when a commit failed or the disk does: by default the process stops, because what
+    /// is on disk is then known only to the recovery at the next start.
+    pub fatal: Fatal,
+}
+
+impl Default for Options {
+    fn default() -> Options {
+        Options { readers: 3, fatal: Arc::new(abort) }
+    }
+}
+
+fn abort(reason: &str) {
+    tracing::error!(reason, "the store cannot go on; the process stops");
+    std::process::abort();
+}
+
+/// A store in one directory, owned by one process at a time.
+pub struct SqliteStore {
+    // Dropped first, so that all that was accepted is written before the directory is given up.
+    writer: Option<Writer>,
+    readers: Readers,
+    _owner: Option<Owner>,
+}
+
+impl SqliteStore {
+    /// Opens the store of a directory and creates what is missing. Refuses if another process has it.
+    pub fn open(dir: &Path, options: &Options) -> Result<SqliteStore> {
+        let owner = owner::claim(dir)?;
+        let file = owner::database(dir);
+        let connection = schema::open_writer(&file)?;
+        let readers = Readers::open(&file, options.readers.max(1))?;
+        let writer = Writer::start(connection, options.fatal.clone())?;
+        Ok(SqliteStore { writer: Some(writer), readers, _owner: Some(owner) })
+    }
+
+    /// Opens the store of a directory to look at it, also beside the process that owns it.
+    pub fn open_read_only(dir: &Path) -> Result<SqliteStore> {
+        let file = owner::database(dir);
+        if !file.exists() {
+            let message = format!("there is no data in {}", dir.display());
+            let error = Error::new(Code::Store, message.clone())
+                .with_hint("name the server's data directory with --data");
+            return Err(StoreError { error, detail: message });
+        }
+        Ok(SqliteStore { writer: None, readers: Readers::open(&file, 1)?, _owner: None })
+    }
+
+    /// How many transactions were committed since the store was opened.
+    pub fn commits(&self) -> u64 {
+        self.writer.as_ref().map_or(0, Writer::commits)
+    }
+
+    async fn write<T, W>(&self, work: W) -> Result<T>
+    where
+        T: Send + 'static,
+        W: FnMut(&mut Session) -> Written<T> + Send + 'static,
+    {
+        match &self.writer {
+            Some(writer) => writer.write(work).await,
+            None => Err(read_only()),
+        }
+    }
+}
+
+fn read_only() -> StoreError {
+    let message = "the data is open for reading only";
+    StoreError { error: Error::new(Code::Store, message), detail: message.to_owned() }
+}
+
+impl From<rusqlite::Error> for StoreError {
+    fn from(error: rusqlite::Error) -> StoreError {
+        StoreError::failed(error)
+    }
+}
+
+/// Moments and counts as SQLite takes them. What is later than it can tell is never.
+fn integer(value: u64) -> i64 {
+    i64::try_from(value).unwrap_or(i64::MAX)
+}
+
+fn unsigned(value: i64) -> u64 {
+    u64::try_from(value).unwrap_or(0)
+}
+
+#[async_trait]
+impl Store for SqliteStore {
+    async fn append(&self, append: Append) -> Result<()> {
+        let prepared = runs::Prepared::new(append)?;
+        self.write(move |session| runs::append(session, &prepared)).await
+    }
+
+    async fn plan(&self, hash: &str) -> Result<Option<Vec<u8>>> {
+        let hash = hash.to_owned();
+        self.readers.read(move |connection| runs::plan(connection, &hash)).await
+    }
+
+    async fn journal(&self, run: RunId, from_seq: u32) -> Result<Vec<Entry>> {
+        self.readers.read(move |connection| runs::journal(connection, run, from_seq)).await
+    }
+
+    async fn next_batch(&self, run: RunId) -> Result<u32> {
+        self.readers.read(move |connection| runs::next_batch(connection, run)).await
+    }
+
+    async fn run(&self, run: RunId) -> Result<Option<RunRow>> {
+        self.readers.read(move |connection| runs::run(connection, run)).await
+    }
+
+    async fn runs(&self, filter: RunFilter) -> Result<Vec<RunRow>> {
+        self.readers.read(move |connection| runs::runs(connection, &filter)).await
+    }
+
+    async fn due(&self, now: u64, limit: usize) -> Result<Vec<RunId>> {
+        self.readers.read(move |connection| runs::due(connection, now, limit)).await
+    }
+
+    async fn next_wake(&self) -> Result<Option<u64>> {
+        self.readers.read(runs::next_wake).await
+    }
+
+    async fn expire(&self, finished_before: u64, limit: usize) -> Result<usize> {
+        let mut gone = 0;
+        while gone < limit {
+            let rest = limit - gone;
+            match self.write(move |session| expire::runs(session, finished_before, rest)).await? {
+                0 => break,
+                some => gone += some,
+            }
+        }
+        while self.write(move |session| expire::progress(session, finished_before)).await? > 0 {}
+        while self.write(expire::give_back).await? {}
+        Ok(gone)
+    }
+
+    async fn cursors_due(&self, now: u64, limit: usize) -> Result<Vec<Cursor>> {
+        self.readers.read(move |connection| tables::cursors_due(connection, now, limit)).await
+    }
+
+    async fn cursor(&self, run: RunId) -> Result<Option<Cursor>> {
+        self.readers.read(move |connection| tables::cursor(connection, run)).await
+    }
+
+    async fn put_cursor(&self, cursor: Cursor) -> Result<()> {
+        self.write(move |session| tables::put_cursor(session, &cursor)).await
+    }
+
+    async fn cursor_backlog(&self) -> Result<(u64, u64)> {
+        self.readers.read(tables::cursor_backlog).await
+    }
+
+    async fn put_secret(&self, name: &str, sealed: Vec<u8>) -> Result<()> {
+        let name = name.to_owned();
+        self.write(move |session| tables::put_secret(session, &name, &sealed)).await
+    }
+
+    async fn secrets(&self) -> Result<Vec<(String, Vec<u8>)>> {
+        self.readers.read(tables::secrets).await
+    }
+
+    async fn remove_secret(&self, name: &str) -> Result<bool> {
+        let name = name.to_owned();
+        self.write(move |session| tables::remove_secret(session, &name)).await
+    }
+
+    async fn put_block(&self, namespace: &str, block: BlockRow, create: bool) -> Result<bool> {
+        let namespace = namespace.to_owned();
+        let body = codec::pack(&block.body)?;
+        self.write(move |session| tables::put_block(session, &namespace, &block, &body, create))
+            .await
+    }
+
+    async fn block(&self, namespace: &str, id: &str) -> Result<Option<BlockRow>> {
+        let (namespace, id) = (namespace.to_owned(), id.to_owned());
+        self.readers.read(move |connection| tables::block(connection, &namespace, &id)).await
+    }
+
+    async fn blocks(
+        &self,
+        namespace: &str,
+        after: Option<&str>,
+        limit: usize,
+    ) -> Result<Vec<BlockRow>> {
+        let (namespace, after) = (namespace.to_owned(), after.map(str::to_owned));
+        self.readers
+            .read(move |connection| tables::blocks(connection, &namespace, after.as_deref(), limit))
+            .await
+    }
+
+    async fn remove_block(&self, namespace: &str, id: &str) -> Result<bool> {
+        let (namespace, id) = (namespace.to_owned(), id.to_owned());
+        self.write(move |session| tables::remove_block(session, &namespace, &id)).await
+    }
+
+    async fn put_progress(&self, progress: Progress) -> Result<bool> {
+        let event = codec::pack(&progress.event)?;
+        self.write(move |session| tables::put_progress(session, &progress, &event)).await
+    }
+
+    async fn progress(
+        &self,
+        namespace: &str,
+        workflow: &str,
+        limit: usize,
+    ) -> Result<Vec<Progress>> {
+        let (namespace, workflow) = (namespace.to_owned(), workflow.to_owned());
+        self.readers
+            .read(move |connection| tables::progress(connection, &namespace, &workflow, limit))
+            .await
+    }
+
+    async fn ping(&self) -> Result<()> {
+        self.readers.read(|connection| Ok(connection.query_row("SELECT 1", [], |_| Ok(()))?)).await
+    }
+}

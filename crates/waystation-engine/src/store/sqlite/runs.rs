@@ -1,0 +1,352 @@
+//! Runs and their journals.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use rusqlite::types::Value as Sql;
+use rusqlite::{Connection, OptionalExtension, Row, params, params_from_iter};
+use serde_json::Value;
+use waystation_core::entry::Entry;
+use waystation_core::error::Code;
+
+use super::writer::{Session, Written};
+use super::{integer, unsigned};
+use crate::id::RunId;
+use crate::store::codec::{self, Batch};
+use crate::store::{
+    Append, Finished, NewRun, Result, RunFilter, RunRow, Status, StoreError, ended, fenced,
+};
+
+/// In `runs.wake_at`: the run is not asleep.
+const AWAKE: i64 = 0;
+/// Asleep until a moment that has come. The condition on `finished` is that of the partial index.
+const DUE_ASLEEP: &str = "SELECT id FROM runs WHERE finished IS NULL AND wake_at > 0 AND wake_at <= ?1 \
+                          ORDER BY wake_at, id LIMIT ?2";
+const DUE_AWAKE: &str =
+    "SELECT id FROM runs WHERE finished IS NULL AND wake_at = 0 ORDER BY id LIMIT ?1";
+const NEXT_WAKE: &str = "SELECT min(wake_at) FROM runs WHERE finished IS NULL AND wake_at > 0";
+
+/// An append whose entries are already bytes.
+pub(super) struct Prepared {
+    run: RunId,
+    batch: u32,
+    first_seq: u32,
+    entries: Batch,
+    new_run: Option<NewRun>,
+    wake_at: i64,
+    finished: Option<Finished>,
+}
+
+impl Prepared {
+    /// Serializes and compresses, which is the caller's work and not the writer's.
+    pub(super) fn new(append: Append) -> Result<Prepared> {
+        let Append { run, batch, first_seq, entries, new_run, wake_at, finished } = append;
+        let entries = codec::encode(entries)?;
+        let wake_at = match (wake_at, finished) {
+            (Some(at), None) => integer(at).max(AWAKE + 1),
+            _ => AWAKE,
+        };
+        Ok(Prepared { run, batch, first_seq, entries, new_run, wake_at, finished })
+    }
+}
+
+/// Adds to the journal and brings the run's row in line. All refusals come before any change.
+pub(super) fn append(session: &mut Session, append: &Prepared) -> Written<()> {
+    let wake_at = match append.new_run {
+        Some(_) => append.wake_at,
+        None => unfinished_wake(&session.connection, append.run)?,
+    };
+    if !add_to_journal(&session.connection, append)? {
+        return Err(fenced(append.run).into());
+    }
+    add_payloads(&session.connection, append)?;
+    match (&append.new_run, append.finished) {
+        (Some(new), _) => insert_run(session, append, new)?,
+        (None, Some(finished)) => finish_run(&session.connection, append.run, finished)?,
+        (None, None) if wake_at == append.wake_at => {}
+        (None, None) => {
+            let sql = "UPDATE runs SET wake_at = ?2 WHERE id = ?1";
+            let mut update = session.connection.prepare_cached(sql)?;
+            update.execute(params![append.run.0, append.wake_at])?;
+        }
+    }
+    Ok(())
+}
+
+/// When a run that goes on is to be woken at present.
+fn unfinished_wake(connection: &Connection, run: RunId) -> Written<i64> {
+    let sql = "SELECT status, wake_at FROM runs WHERE id = ?1";
+    let columns = |row: &Row<'_>| Ok((row.get::<_, i64>(0)?, row.get(1)?));
+    let found = connection.prepare_cached(sql)?.query_row([run.0], columns).optional()?;
+    match found {
+        Some((status, wake_at)) if status == number(Status::Running) => Ok(wake_at),
+        _ => Err(ended(run).into()),
+    }
+}
+
+/// Answers whether the place was free.
+fn add_to_journal(connection: &Connection, append: &Prepared) -> rusqlite::Result<bool> {
+    let sql = "INSERT INTO journal (run, batch, first_seq, count, entries) \
+               VALUES (?1, ?2, ?3, ?4, ?5) ON CONFLICT DO NOTHING";
+    let Prepared { run, batch, first_seq, entries, .. } = append;
+    let mut insert = connection.prepare_cached(sql)?;
+    let added = insert.execute(params![run.0, batch, first_seq, entries.count, entries.blob])?;
+    Ok(added == 1)
+}
+
+fn add_payloads(connection: &Connection, append: &Prepared) -> rusqlite::Result<()> {
+    for payload in &append.entries.payloads {
+        let sql = "INSERT INTO payloads (hash, value) VALUES (?1, ?2) ON CONFLICT DO NOTHING";
+        connection.prepare_cached(sql)?.execute(params![payload.hash, payload.blob])?;
+        let sql = "INSERT INTO payload_refs (run, hash) VALUES (?1, ?2) ON CONFLICT DO NOTHING";
+        connection.prepare_cached(sql)?.execute(params![append.run.0, payload.hash])?;
+    }
+    Ok(())
+}
+
+/// Writes the row in the state that the append leaves it in, finished or not.
+fn insert_run(session: &mut Session, append: &Prepared, new: &NewRun) -> Written<()> {
+    let plan = plan_id(session, new)?;
+    let status = append.finished.map_or(Status::Running, |finished| finished.status);
+    let finished = append.finished.map(|finished| integer(finished.at));
+    let error = append.finished.and_then(|finished| finished.error).map(Code::as_str);
+    let sql = "INSERT INTO runs (id, namespace, workflow, name, plan, status, created, finished, \
+               error, wake_at) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)";
+    let (id, created) = (append.run.0, integer(new.created));
+    let NewRun { namespace, workflow, name, .. } = new;
+    let mut insert = session.connection.prepare_cached(sql)?;
+    let status = number(status);
+    insert.execute(params![
+        id,
+        namespace,
+        workflow,
+        name,
+        plan,
+        status,
+        created,
+        finished,
+        error,
+        append.wake_at
+    ])?;
+    if new.webhook {
+        let sql = "INSERT INTO cursors (run, next_seq, attempts, next_at, state) \
+                   VALUES (?1, 0, 0, ?2, 0)";
+        session.connection.prepare_cached(sql)?.execute([id, created])?;
+    }
+    Ok(())
+}
+
+fn finish_run(connection: &Connection, run: RunId, finished: Finished) -> rusqlite::Result<()> {
+    let sql = "UPDATE runs SET status = ?2, finished = ?3, error = ?4, wake_at = 0 WHERE id = ?1";
+    let error = finished.error.map(Code::as_str);
+    let (status, at) = (number(finished.status), integer(finished.at));
+    connection.prepare_cached(sql)?.execute(params![run.0, status, at, error])?;
+    Ok(())
+}
+
+/// The row id of a run's plan, which is stored if it is new.
+fn plan_id(session: &mut Session, new: &NewRun) -> rusqlite::Result<i64> {
+    if let Some(id) = session.plans.get(&new.plan) {
+        return Ok(*id);
+    }
+    let sql = "SELECT id FROM plans WHERE hash = ?1";
+    let mut select = session.connection.prepare_cached(sql)?;
+    let id = match select.query_row([&new.plan], |row| row.get(0)).optional()? {
+        Some(id) => id,
+        None => {
+            let sql = "INSERT INTO plans (hash, json) VALUES (?1, ?2)";
+            let json = codec::pack_json(&new.plan_json);
+            session.connection.prepare_cached(sql)?.insert(params![new.plan, json])?
+        }
+    };
+    drop(select);
+    session.plans.insert(new.plan.clone(), id);
+    Ok(id)
+}
+
+/// The JSON of a plan.
+pub(super) fn plan(connection: &Connection, hash: &str) -> Result<Option<Vec<u8>>> {
+    let mut select = connection.prepare_cached("SELECT json FROM plans WHERE hash = ?1")?;
+    let blob: Option<Vec<u8>> = select.query_row([hash], |row| row.get(0)).optional()?;
+    blob.map(|blob| Ok(codec::unpack_json(&blob)?.into_owned())).transpose()
+}
+
+/// A run's entries from a place on.
+pub(super) fn journal(connection: &Connection, run: RunId, from_seq: u32) -> Result<Vec<Entry>> {
+    let sql = "SELECT first_seq, entries FROM journal \
+               WHERE run = ?1 AND first_seq + count > ?2 ORDER BY batch";
+    let mut select = connection.prepare_cached(sql)?;
+    let mut rows = select.query(params![run.0, from_seq])?;
+    let mut values = HashMap::new();
+    let mut entries = Vec::new();
+    while let Some(row) = rows.next()? {
+        let known = from_seq.saturating_sub(row.get(0)?);
+        let blob = row.get_ref(1)?.as_blob().map_err(StoreError::failed)?;
+        let batch = codec::decode(blob, |hash| payload(connection, hash, &mut values))?;
+        entries.extend(batch.into_iter().skip(known as usize));
+    }
+    Ok(entries)
+}
+
+/// A stored value, read once however often a journal refers to it.
+fn payload(
+    connection: &Connection,
+    hash: &str,
+    known: &mut HashMap<String, Arc<Value>>,
+) -> Result<Arc<Value>> {
+    if let Some(value) = known.get(hash) {
+        return Ok(value.clone());
+    }
+    let mut select = connection.prepare_cached("SELECT value FROM payloads WHERE hash = ?1")?;
+    let blob: Vec<u8> = select.query_row([hash], |row| row.get(0))?;
+    let value: Arc<Value> = Arc::new(codec::unpack(&blob)?);
+    known.insert(hash.to_owned(), value.clone());
+    Ok(value)
+}
+
+/// The number of a run's next append.
+pub(super) fn next_batch(connection: &Connection, run: RunId) -> Result<u32> {
+    let sql = "SELECT ifnull(max(batch) + 1, 0) FROM journal WHERE run = ?1";
+    Ok(connection.prepare_cached(sql)?.query_row([run.0], |row| row.get(0))?)
+}
+
+/// One run's row.
+pub(super) fn run(connection: &Connection, run: RunId) -> Result<Option<RunRow>> {
+    let sql = select_rows("id = ?1");
+    Ok(connection.prepare_cached(&sql)?.query_row(params![run.0, 1], run_row).optional()?)
+}
+
+/// Runs, newest first.
+pub(super) fn runs(connection: &Connection, filter: &RunFilter) -> Result<Vec<RunRow>> {
+    let (condition, mut values) = conditions(filter);
+    values.push(Sql::Integer(integer(filter.limit as u64)));
+    let mut select = connection.prepare_cached(&select_rows(&condition))?;
+    let rows = select.query_map(params_from_iter(values), run_row)?;
+    Ok(rows.collect::<rusqlite::Result<_>>()?)
+}
+
+/// A query for rows of runs; the last parameter is how many.
+fn select_rows(condition: &str) -> String {
+    format!(
+        "SELECT id, workflow, namespace, name, (SELECT hash FROM plans WHERE plans.id = plan), \
+         status, created, finished, error FROM runs WHERE {condition} ORDER BY id DESC LIMIT ?"
+    )
+}
+
+/// A filter in SQL. A plus sign hides a condition from an index that would not help: a namespace alone
+/// would have to be sorted, and most runs are completed.
+fn conditions(filter: &RunFilter) -> (String, Vec<Sql>) {
+    let RunFilter { workflow, namespace, status, before, limit: _ } = filter;
+    let text = |text: &Option<String>| text.clone().map(Sql::Text);
+    let in_namespace = if workflow.is_some() { "namespace = ?" } else { "+namespace = ?" };
+    let in_state = if *status == Some(Status::Completed) { "+status = ?" } else { "status = ?" };
+    let all = [
+        (in_namespace, text(namespace)),
+        ("workflow = ?", text(workflow)),
+        (in_state, status.map(|status| Sql::Integer(number(status)))),
+        ("id < ?", before.map(|before| Sql::Integer(before.0))),
+    ];
+    let present = all.into_iter().filter_map(|(sql, value)| Some((sql, value?)));
+    let (mut conditions, values): (Vec<&str>, Vec<Sql>) = present.unzip();
+    conditions.push("true");
+    (conditions.join(" AND "), values)
+}
+
+fn run_row(row: &Row<'_>) -> rusqlite::Result<RunRow> {
+    let status: u32 = row.get(5)?;
+    let unknown = || rusqlite::Error::IntegralValueOutOfRange(5, status.into());
+    Ok(RunRow {
+        id: RunId(row.get(0)?),
+        workflow: row.get(1)?,
+        namespace: row.get(2)?,
+        name: row.get(3)?,
+        plan: row.get(4)?,
+        status: *Status::ALL.get(status as usize).ok_or_else(unknown)?,
+        created: unsigned(row.get(6)?),
+        finished: row.get::<_, Option<i64>>(7)?.map(unsigned),
+        error: row.get(8)?,
+    })
+}
+
+/// A status as the database knows it: its place among all.
+fn number(status: Status) -> i64 {
+    match status {
+        Status::Running => 0,
+        Status::Completed => 1,
+        Status::Failed => 2,
+        Status::Cancelled => 3,
+    }
+}
+
+/// Unfinished runs: first those whose moment has come, then those that are awake.
+pub(super) fn due(connection: &Connection, now: u64, limit: usize) -> Result<Vec<RunId>> {
+    let id = |row: &Row<'_>| row.get(0).map(RunId);
+    let limit = integer(limit as u64);
+    let mut asleep = connection.prepare_cached(DUE_ASLEEP)?;
+    let due = asleep.query_map([integer(now), limit], id)?;
+    let mut due = due.collect::<rusqlite::Result<Vec<RunId>>>()?;
+    let mut awake = connection.prepare_cached(DUE_AWAKE)?;
+    let rows = awake.query_map([limit - due.len() as i64], id)?;
+    due.extend(rows.collect::<rusqlite::Result<Vec<RunId>>>()?);
+    Ok(due)
+}
+
+/// The earliest moment at which a sleeping run is to be woken.
+pub(super) fn next_wake(connection: &Connection) -> Result<Option<u64>> {
+    let wake: Option<i64> =
+        connection.prepare_cached(NEXT_WAKE)?.query_row([], |row| row.get(0))?;
+    Ok(wake.map(unsigned))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::schema;
+    use super::*;
+
+    fn query_plan(connection: &Connection, sql: &str, parameters: usize) -> String {
+        let mut explain = connection.prepare(&format!("EXPLAIN QUERY PLAN {sql}")).unwrap();
+        let values = vec![Sql::Integer(1); parameters];
+        let steps = explain.query_map(params_from_iter(values), |row| row.get::<_, String>(3));
+        steps.unwrap().collect::<rusqlite::Result<Vec<_>>>().unwrap().join("; ")
+    }
+
+    #[test]
+    fn every_query_over_runs_goes_by_an_index() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("test.db");
+        std::fs::File::create(&file).unwrap();
+        let connection = schema::open_writer(&file).unwrap();
+        let namespace = Some("n".to_owned());
+        let workflow = Some("w".to_owned());
+        let status = Some(Status::Failed);
+        let completed = Some(Status::Completed);
+        let before = Some(RunId(9));
+        let listed = |filter: RunFilter| {
+            let (condition, values) = conditions(&filter);
+            (select_rows(&condition), values.len() + 1)
+        };
+        let all = RunFilter::default;
+        for ((sql, parameters), expected) in [
+            ((DUE_ASLEEP.to_owned(), 2), "USING COVERING INDEX runs_unfinished"),
+            ((DUE_AWAKE.to_owned(), 1), "USING COVERING INDEX runs_unfinished"),
+            ((NEXT_WAKE.to_owned(), 0), "USING COVERING INDEX runs_unfinished"),
+            (listed(all()), "SCAN runs;"),
+            (listed(RunFilter { before, ..all() }), "USING INTEGER PRIMARY KEY (rowid<?)"),
+            (listed(RunFilter { status: completed, ..all() }), "SCAN runs;"),
+            (listed(RunFilter { status, ..all() }), "INDEX runs_status (status=?)"),
+            (listed(RunFilter { status, before, ..all() }), "runs_status (status=? AND id<?)"),
+            (
+                listed(RunFilter { namespace: namespace.clone(), before, ..all() }),
+                "USING INTEGER PRIMARY KEY (rowid<?)",
+            ),
+            (
+                listed(RunFilter { namespace, workflow, status: completed, before, ..all() }),
+                "INDEX runs_workflow (namespace=? AND workflow=? AND id<?)",
+            ),
+        ] {
+            let plan = query_plan(&connection, &sql, parameters);
+            assert!(plan.contains(expected), "{sql}\n{plan}");
+            assert!(!plan.contains("TEMP B-TREE"), "{sql}\n{plan}");
+        }
+    }
+}

@@ -1,0 +1,172 @@
+//! The tables of the embedded store, how a file gets them, and the settings that durability needs.
+
+use std::path::Path;
+use std::time::Duration;
+
+use rusqlite::{Connection, OpenFlags};
+use waystation_core::error::{Code, Error};
+
+use crate::store::{Result, StoreError};
+
+/// Each step leads from the version that is its index to the next one. Steps never change.
+const MIGRATIONS: &[&str] = &[include_str!("schema-1.sql")];
+/// How long a statement waits for somebody else's lock, such as that of a database shell.
+const BUSY_TIMEOUT: Duration = Duration::from_secs(10);
+/// More than the store's distinct statements.
+const STATEMENTS_CACHED: usize = 64;
+
+/// Auto-vacuum and page size take effect only before the first table exists.
+const WRITER_PRAGMAS: &str = "
+    PRAGMA page_size = 8192;
+    PRAGMA auto_vacuum = INCREMENTAL;
+    PRAGMA journal_mode = WAL;
+    PRAGMA synchronous = FULL;
+    PRAGMA fullfsync = ON;
+    PRAGMA wal_autocheckpoint = 1000;
+    PRAGMA journal_size_limit = 67108864;
+    PRAGMA cache_size = -65536;
+    PRAGMA temp_store = MEMORY;
+";
+const READER_PRAGMAS: &str = "
+    PRAGMA query_only = ON;
+    PRAGMA cache_size = -16384;
+    PRAGMA temp_store = MEMORY;
+";
+/// What has to be so for an acknowledged write to survive power loss, and for space to come back.
+const REQUIRED: &[(&str, &str)] =
+    &[("journal_mode", "wal"), ("synchronous", "2"), ("auto_vacuum", "2"), ("query_only", "0")];
+
+/// The one connection that writes, with all tables in place.
+pub(super) fn open_writer(file: &Path) -> Result<Connection> {
+    let mut connection = open(file, OpenFlags::SQLITE_OPEN_READ_WRITE)?;
+    connection.execute_batch(WRITER_PRAGMAS)?;
+    check_pragmas(&connection)?;
+    migrate(&mut connection)?;
+    Ok(connection)
+}
+
+/// A connection that only reads, beside the writer.
+pub(super) fn open_reader(file: &Path) -> Result<Connection> {
+    let connection = open(file, OpenFlags::SQLITE_OPEN_READ_ONLY)?;
+    connection.execute_batch(READER_PRAGMAS)?;
+    match version(&connection)? {
+        current if current == MIGRATIONS.len() => Ok(connection),
+        older if older < MIGRATIONS.len() => Err(refuse(
+            "the data was written by an older version",
+            "start the server once, which brings the data up to date",
+        )),
+        newer => Err(too_new(newer)),
+    }
+}
+
+fn open(file: &Path, mode: OpenFlags) -> Result<Connection> {
+    let connection = Connection::open_with_flags(file, mode | OpenFlags::SQLITE_OPEN_NO_MUTEX)?;
+    connection.busy_timeout(BUSY_TIMEOUT)?;
+    connection.set_prepared_statement_cache_capacity(STATEMENTS_CACHED);
+    Ok(connection)
+}
+
+/// Reads the settings back, because a pragma that cannot be obeyed is silently ignored.
+fn check_pragmas(connection: &Connection) -> Result<()> {
+    for (name, expected) in REQUIRED {
+        let found = connection.pragma_query_value(None, name, |row| {
+            row.get_ref(0).map(|value| match value.as_i64() {
+                Ok(number) => number.to_string(),
+                Err(_) => value.as_str().unwrap_or_default().to_owned(),
+            })
+        })?;
+        if found != *expected {
+            let message = format!("the database's {name} is {found}; only {expected} is safe");
+            return Err(refuse(message, "use a data directory that this program created"));
+        }
+    }
+    Ok(())
+}
+
+fn migrate(connection: &mut Connection) -> Result<()> {
+    let present = version(connection)?;
+    let steps = MIGRATIONS.get(present..).ok_or_else(|| too_new(present))?;
+    for (step, sql) in steps.iter().enumerate() {
+        let transaction = connection.transaction()?;
+        transaction.execute_batch(sql)?;
+        transaction.pragma_update(None, "user_version", (present + step + 1) as i64)?;
+        transaction.commit()?;
+    }
+    Ok(())
+}
+
+fn version(connection: &Connection) -> Result<usize> {
+    let found: i64 = connection.pragma_query_value(None, "user_version", |row| row.get(0))?;
+    usize::try_from(found).map_err(StoreError::failed)
+}
+
+fn too_new(found: usize) -> StoreError {
+    let known = MIGRATIONS.len();
+    refuse(
+        format!("the data has format {found}; this version knows formats up to {known}"),
+        "run the newer version that wrote it, or use another data directory (--data)",
+    )
+}
+
+fn refuse(message: impl Into<String>, hint: &str) -> StoreError {
+    let message = message.into();
+    StoreError { detail: message.clone(), error: Error::new(Code::Store, message).with_hint(hint) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn file() -> (tempfile::TempDir, std::path::PathBuf) {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("test.db");
+        std::fs::File::create(&file).unwrap();
+        (dir, file)
+    }
+
+    #[test]
+    fn each_wrong_setting_refuses_to_start() {
+        let (_dir, path) = file();
+        let connection = open_writer(&path).unwrap();
+        check_pragmas(&connection).unwrap();
+        for (wrong, right, text) in [
+            ("synchronous = NORMAL", "synchronous = FULL", "synchronous is 1; only 2"),
+            ("journal_mode = DELETE", "journal_mode = WAL", "journal_mode is delete; only wal"),
+            ("query_only = ON", "query_only = OFF", "query_only is 1; only 0"),
+        ] {
+            connection.execute_batch(&format!("PRAGMA {wrong}")).unwrap();
+            let refused = check_pragmas(&connection).unwrap_err();
+            assert!(refused.error.message.contains(text), "{}", refused.error.message);
+            connection.execute_batch(&format!("PRAGMA {right}")).unwrap();
+        }
+    }
+
+    #[test]
+    fn a_file_that_cannot_give_space_back_is_refused() {
+        let (_dir, path) = file();
+        Connection::open(&path).unwrap().execute_batch("CREATE TABLE other (a)").unwrap();
+        let refused = open_writer(&path).unwrap_err();
+        assert_eq!(refused.error.message, "the database's auto_vacuum is 0; only 2 is safe");
+    }
+
+    #[test]
+    fn a_newer_format_is_refused_and_an_older_one_is_not_read_only() {
+        let (_dir, path) = file();
+        let newer = MIGRATIONS.len() + 1;
+        open_writer(&path).unwrap().pragma_update(None, "user_version", newer as i64).unwrap();
+        for refused in [open_writer(&path).unwrap_err(), open_reader(&path).unwrap_err()] {
+            assert!(refused.error.message.contains("this version knows formats up to"));
+        }
+        Connection::open(&path).unwrap().pragma_update(None, "user_version", 0).unwrap();
+        let refused = open_reader(&path).unwrap_err();
+        assert_eq!(refused.error.message, "the data was written by an older version");
+    }
+
+    #[test]
+    fn the_writer_works_with_large_pages() {
+        let (_dir, path) = file();
+        let connection = open_writer(&path).unwrap();
+        let size: i64 = connection.pragma_query_value(None, "page_size", |row| row.get(0)).unwrap();
+        assert_eq!(size, 8_192);
+    }
+}
