@@ -34,10 +34,10 @@ pub fn named_outputs(names: &[String], body: Body) -> Map<String, Value> {
     }
     match value.pointer("/choices/0/message/content") {
         Some(Value::String(text)) => match Body::parse(text.clone()) {
-            Body::Json(inner) => by_key(names, &inner),
+            Body::Json(inner) => by_name(names, &inner),
             Body::Text(text) => to_all(names, &Value::String(text)),
         },
-        _ => by_key(names, &value),
+        _ => by_name(names, &value),
     }
 }
 
@@ -45,7 +45,8 @@ fn to_all(names: &[String], value: &Value) -> Map<String, Value> {
     names.iter().map(|name| (name.clone(), value.clone())).collect()
 }
 
-fn by_key(names: &[String], value: &Value) -> Map<String, Value> {
+/// Gives each name the field it is called by, or else the whole value.
+pub fn by_name(names: &[String], value: &Value) -> Map<String, Value> {
     let of = |name: &String| value.get(name.as_str()).unwrap_or(value).clone();
     names.iter().map(|name| (name.clone(), of(name))).collect()
 }

@@ -66,7 +66,7 @@ impl Live {
             namespace: start.namespace.clone(),
             name: start.name.clone(),
             plan: Arc::clone(&definition.program.hash),
-            plan_json: definition.unstored_json(),
+            plan_json: Arc::clone(&definition.json),
             created: now_ms(),
             webhook: definition.program.plan.webhook_url.is_some(),
         });
@@ -114,11 +114,10 @@ impl Live {
     }
 
     /// Runs what can be run at once; the rest goes on in a task of its own.
-    pub(super) async fn launch(mut self, definition: &Definition) -> Result<Finished, Error> {
+    pub(super) async fn launch(mut self) -> Result<Finished, Error> {
         self.perform(ACTIONS_INLINE);
         if self.run.outcome.is_some() {
-            self.flush().await?;
-            definition.mark_stored();
+            self.append(None).await?;
             return Ok(Finished::now(self.run));
         }
         let handle = Handle::new();
@@ -362,25 +361,23 @@ impl Live {
         Ok(())
     }
 
-    async fn flush(&mut self) -> Result<(), Error> {
-        self.append(None).await
-    }
-
     async fn append(&mut self, wake_at: Option<u64>) -> Result<(), Error> {
-        let entries = Arc::new(std::mem::take(&mut self.entries));
+        let entries = std::mem::take(&mut self.entries);
+        let count = entries.len() as u32;
+        let told = self.shared.outputs.is_some().then(|| entries.clone());
         let append = Append {
             run: self.id,
             batch: self.batch,
             first_seq: self.first_seq,
-            entries: Arc::clone(&entries),
+            entries,
             new_run: self.new_run.take(),
             wake_at,
             finished: self.finished_row(),
         };
         self.shared.store.append(append).await?;
         self.batch += 1;
-        self.first_seq += entries.len() as u32;
-        self.shared.published(self.id, &self.run, &entries);
+        self.first_seq += count;
+        self.shared.published(self.id, &self.run, told.as_deref().unwrap_or_default());
         Ok(())
     }
 

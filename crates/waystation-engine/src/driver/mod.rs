@@ -61,12 +61,19 @@ pub struct Submitted {
 }
 
 impl Engine {
-    /// Starts the engine on its parts: recovers unfinished runs, and wakes sleeping ones when due.
-    pub async fn start(parts: Parts) -> Result<Engine, Error> {
-        let shared = Arc::new(Shared::new(parts));
-        wake::recover(&shared).await?;
-        wake::spawn_services(&shared);
-        Ok(Engine { shared })
+    /// An engine of these parts.
+    pub fn new(parts: Parts) -> Engine {
+        Engine { shared: Arc::new(Shared::new(parts)) }
+    }
+
+    /// Takes care of the runs in the store, if the engine is resident: recovers unfinished ones, wakes
+    /// sleeping ones when due, deletes old ones, delivers webhooks that are still owed.
+    pub async fn start(&self) -> Result<(), Error> {
+        if self.shared.settings.is_resident {
+            wake::recover(&self.shared).await?;
+            wake::spawn_services(&self.shared);
+        }
+        Ok(())
     }
 
     /// The definition with this source, compiled now if it was not seen before.
@@ -105,7 +112,7 @@ impl Engine {
         self.shared.admit()?;
         let live = Live::begin(&self.shared, definition, start, reuse);
         let id = live.id();
-        let finished = live.launch(definition).await?;
+        let finished = live.launch().await?;
         Ok(Submitted { id, finished })
     }
 

@@ -1,7 +1,6 @@
 //! Definitions seen before: compiled once, stored once, shared by all their runs.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 
 use quick_cache::Weighter;
 use quick_cache::sync::Cache;
@@ -19,20 +18,8 @@ pub struct Definition {
     pub program: Arc<Program>,
     /// What its author should know about it.
     pub warnings: Vec<String>,
-    json: Arc<[u8]>,
-    stored: AtomicBool,
-}
-
-impl Definition {
-    /// The plan's JSON, unless it is known to be stored.
-    pub(super) fn unstored_json(&self) -> Option<Arc<[u8]>> {
-        (!self.stored.load(Ordering::Acquire)).then(|| Arc::clone(&self.json))
-    }
-
-    /// Notes that the store has the plan.
-    pub(super) fn mark_stored(&self) {
-        self.stored.store(true, Ordering::Release);
-    }
+    /// The plan's JSON, which its hash is of.
+    pub(super) json: Arc<[u8]>,
 }
 
 /// The fingerprint of a definition's source text.
@@ -61,13 +48,13 @@ impl<K> Weighter<K, Arc<Definition>> for BySize {
 }
 
 /// The definitions at hand, by source and by plan.
-pub(super) struct Plans {
+pub(crate) struct Plans {
     by_source: Cache<SourceKey, Arc<Definition>, BySize>,
     by_hash: Cache<Arc<str>, Arc<Definition>, BySize>,
 }
 
 impl Plans {
-    pub(super) fn new() -> Plans {
+    pub(crate) fn new() -> Plans {
         let cache_items = 1_024;
         Plans {
             by_source: Cache::with_weighter(cache_items, PLAN_CACHE_BYTES / 2, BySize),
@@ -88,12 +75,10 @@ impl Plans {
         let json = serde_json::to_vec(&plan).map_err(|error| internal(&error.to_string()))?;
         let hash: Arc<str> = hex(digest(&SHA256, &json).as_ref()).into();
         let program = load(plan, Arc::clone(&hash))?;
-        let stored = self.by_hash.get(&hash).is_some_and(|known| known.unstored_json().is_none());
         let definition = Arc::new(Definition {
             program: Arc::new(program),
             warnings,
             json: json.into(),
-            stored: stored.into(),
         });
         self.by_source.insert(source, Arc::clone(&definition));
         self.by_hash.insert(hash, Arc::clone(&definition));
@@ -101,7 +86,7 @@ impl Plans {
     }
 
     /// The definition of a stored plan.
-    pub(super) async fn stored(
+    pub(crate) async fn stored(
         &self,
         store: &dyn Store,
         hash: &str,
@@ -117,7 +102,6 @@ impl Plans {
             program: Arc::new(load(plan, Arc::clone(&hash))?),
             warnings: Vec::new(),
             json: json.into(),
-            stored: true.into(),
         });
         self.by_hash.insert(hash, Arc::clone(&definition));
         Ok(definition)

@@ -14,6 +14,8 @@ use super::handle::{Command, End, Finished, Handle, Progress};
 use super::live::Live;
 use super::plans::{Definition, Plans};
 use crate::event::redis::{OutputSink, RedisStatus};
+use crate::egress::HttpClient;
+use crate::event::signature::SigningKey;
 use crate::event::webhook::Courier;
 use crate::id::RunId;
 use crate::limits::{NODES_LIVE, RUNS_LIVE};
@@ -29,8 +31,10 @@ pub struct Parts {
     pub registry: Registry,
     /// What nodes may use and nobody may see.
     pub vault: Arc<Vault>,
-    /// Who takes progress to webhooks.
-    pub courier: Courier,
+    /// Takes webhooks to their receivers.
+    pub client: Arc<HttpClient>,
+    /// Signs them.
+    pub webhook_key: Option<Arc<SigningKey>>,
     /// Where outputs are written as well.
     pub outputs: Option<OutputSink>,
     /// Bounds and times.
@@ -46,12 +50,14 @@ pub struct Settings {
     pub nodes_live: usize,
     /// How long finished runs are kept; `None` keeps them for ever.
     pub retention: Option<Duration>,
+    /// Whether it takes care of all runs in the store, or only of those it is given.
+    pub is_resident: bool,
 }
 
 impl Default for Settings {
     fn default() -> Settings {
         let retention = Some(Duration::from_secs(30 * 24 * 3_600));
-        Settings { runs_live: RUNS_LIVE, nodes_live: NODES_LIVE, retention }
+        Settings { runs_live: RUNS_LIVE, nodes_live: NODES_LIVE, retention, is_resident: true }
     }
 }
 
@@ -77,7 +83,7 @@ pub(super) struct Shared {
     pub(super) courier: Courier,
     pub(super) outputs: Option<OutputSink>,
     pub(super) settings: Settings,
-    pub(super) plans: Plans,
+    pub(super) plans: Arc<Plans>,
     pub(super) permits: Semaphore,
     /// Told when a run has gone to sleep, so that the alarm can be set earlier.
     pub(super) slept: Notify,
@@ -90,7 +96,9 @@ pub(super) struct Shared {
 
 impl Shared {
     pub(super) fn new(parts: Parts) -> Shared {
-        let Parts { store, registry, vault, courier, outputs, settings } = parts;
+        let Parts { store, registry, vault, client, webhook_key, outputs, settings } = parts;
+        let plans = Arc::new(Plans::new());
+        let courier = Courier::new(Arc::clone(&store), Arc::clone(&plans), client, webhook_key);
         Shared {
             store,
             registry,
@@ -99,7 +107,7 @@ impl Shared {
             outputs,
             permits: Semaphore::new(settings.nodes_live),
             settings,
-            plans: Plans::new(),
+            plans,
             slept: Notify::new(),
             closing: watch::Sender::new(false),
             handles: Mutex::default(),

@@ -31,6 +31,7 @@ pub(super) async fn recover(shared: &Arc<Shared>) -> Result<(), Error> {
 
 /// Starts what runs beside the runs, until the engine closes.
 pub(super) fn spawn_services(shared: &Arc<Shared>) {
+    shared.courier.spawn_sweeper();
     let services = Arc::clone(shared);
     tokio::spawn(async move {
         let mut closing = services.closing.subscribe();

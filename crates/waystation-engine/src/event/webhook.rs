@@ -49,7 +49,7 @@ struct Office {
     store: Arc<dyn Store>,
     plans: Arc<Plans>,
     client: Arc<HttpClient>,
-    key: Option<SigningKey>,
+    key: Option<Arc<SigningKey>>,
     places: Semaphore,
     rounds: Mutex<HashMap<RunId, Arc<Bell>>>,
     closing: watch::Sender<bool>,
@@ -77,7 +77,7 @@ impl Courier {
         store: Arc<dyn Store>,
         plans: Arc<Plans>,
         client: Arc<HttpClient>,
-        key: Option<SigningKey>,
+        key: Option<Arc<SigningKey>>,
     ) -> Courier {
         let office = Arc::new(Office {
             store,

@@ -2,7 +2,7 @@
 //! name, else the whole value.
 
 use serde_json::Value;
-use waystation_core::extract::{Body, named_outputs};
+use waystation_core::extract::by_name;
 
 use super::{Outcome, PureCall};
 
@@ -12,5 +12,5 @@ pub(super) fn set(mut call: PureCall<'_>) -> Outcome {
     if call.outputs.is_empty() {
         return Ok(value.into());
     }
-    Ok(Value::Object(named_outputs(call.outputs, Body::Plain(value))).into())
+    Ok(Value::Object(by_name(call.outputs, &value)).into())
 }

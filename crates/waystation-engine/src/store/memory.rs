@@ -156,15 +156,20 @@ impl Store for MemoryStore {
         Ok(rows.filter(|row| matches(&filter, row)).take(filter.limit).cloned().collect())
     }
 
+    async fn unfinished(&self) -> Result<Vec<RunId>> {
+        let state = self.state();
+        let mut awake: Vec<RunId> =
+            state.waiting().filter(|(wake_at, _)| wake_at.is_none()).map(|(_, id)| id).collect();
+        awake.sort_unstable();
+        Ok(awake)
+    }
+
     async fn due(&self, now: u64, limit: usize) -> Result<Vec<RunId>> {
         let state = self.state();
-        let mut due: Vec<(bool, Option<u64>, RunId)> = state
-            .waiting()
-            .filter(|(wake_at, _)| wake_at.is_none_or(|at| at <= now))
-            .map(|(wake_at, id)| (wake_at.is_none(), wake_at, id))
-            .collect();
+        let asleep = state.waiting().filter_map(|(wake_at, id)| Some((wake_at?, id)));
+        let mut due: Vec<(u64, RunId)> = asleep.filter(|(wake_at, _)| *wake_at <= now).collect();
         due.sort_unstable();
-        Ok(due.into_iter().take(limit).map(|(_, _, id)| id).collect())
+        Ok(due.into_iter().take(limit).map(|(_, id)| id).collect())
     }
 
     async fn next_wake(&self) -> Result<Option<u64>> {

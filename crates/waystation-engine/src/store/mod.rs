@@ -253,8 +253,9 @@ pub trait Store: Send + Sync + 'static {
     async fn run(&self, run: RunId) -> Result<Option<RunRow>>;
     /// Runs, newest first.
     async fn runs(&self, filter: RunFilter) -> Result<Vec<RunRow>>;
-    /// Unfinished runs: first those asleep whose moment has come, by that moment, then those that
-    /// were active when last heard of, by id.
+    /// Unfinished runs that were active when last heard of, by id.
+    async fn unfinished(&self) -> Result<Vec<RunId>>;
+    /// Sleeping runs whose moment has come, by that moment.
     async fn due(&self, now: u64, limit: usize) -> Result<Vec<RunId>>;
     /// The moment at which the next sleeping run has to be woken.
     async fn next_wake(&self) -> Result<Option<u64>>;

@@ -145,6 +145,10 @@ impl Store for SqliteStore {
         self.readers.read(move |connection| runs::runs(connection, &filter)).await
     }
 
+    async fn unfinished(&self) -> Result<Vec<RunId>> {
+        self.readers.read(runs::unfinished).await
+    }
+
     async fn due(&self, now: u64, limit: usize) -> Result<Vec<RunId>> {
         self.readers.read(move |connection| runs::due(connection, now, limit)).await
     }

@@ -22,8 +22,8 @@ const AWAKE: i64 = 0;
 /// Asleep until a moment that has come. The condition on `finished` is that of the partial index.
 const DUE_ASLEEP: &str = "SELECT id FROM runs WHERE finished IS NULL AND wake_at > 0 AND wake_at <= ?1 \
                           ORDER BY wake_at, id LIMIT ?2";
-const DUE_AWAKE: &str =
-    "SELECT id FROM runs WHERE finished IS NULL AND wake_at = 0 ORDER BY id LIMIT ?1";
+const AWAKE_IDS: &str =
+    "SELECT id FROM runs WHERE finished IS NULL AND wake_at = 0 ORDER BY id";
 const NEXT_WAKE: &str = "SELECT min(wake_at) FROM runs WHERE finished IS NULL AND wake_at > 0";
 
 /// An append whose entries are already bytes.
@@ -278,17 +278,20 @@ fn number(status: Status) -> i64 {
     }
 }
 
-/// Unfinished runs: first those whose moment has come, then those that are awake.
+/// Unfinished runs that are awake.
+pub(super) fn unfinished(connection: &Connection) -> Result<Vec<RunId>> {
+    ids(connection, AWAKE_IDS, [])
+}
+
+/// Sleeping runs whose moment has come.
 pub(super) fn due(connection: &Connection, now: u64, limit: usize) -> Result<Vec<RunId>> {
-    let id = |row: &Row<'_>| row.get(0).map(RunId);
-    let limit = integer(limit as u64);
-    let mut asleep = connection.prepare_cached(DUE_ASLEEP)?;
-    let due = asleep.query_map([integer(now), limit], id)?;
-    let mut due = due.collect::<rusqlite::Result<Vec<RunId>>>()?;
-    let mut awake = connection.prepare_cached(DUE_AWAKE)?;
-    let rows = awake.query_map([limit - due.len() as i64], id)?;
-    due.extend(rows.collect::<rusqlite::Result<Vec<RunId>>>()?);
-    Ok(due)
+    ids(connection, DUE_ASLEEP, [integer(now), integer(limit as u64)])
+}
+
+fn ids(connection: &Connection, sql: &str, values: impl rusqlite::Params) -> Result<Vec<RunId>> {
+    let mut statement = connection.prepare_cached(sql)?;
+    let rows = statement.query_map(values, |row| row.get(0).map(RunId))?;
+    Ok(rows.collect::<rusqlite::Result<Vec<RunId>>>()?)
 }
 
 /// The earliest moment at which a sleeping run is to be woken.

@@ -134,7 +134,7 @@ async fn a_write_that_fails_halfway_spoils_no_other() {
     assert!(failed.unwrap_err().detail.contains("NOT NULL"));
     assert_eq!(store.secrets().await.unwrap(), [], "the broken write left nothing");
     assert_eq!(store.plan("plan-1").await.unwrap().unwrap(), b"{\"nodes\":[]}");
-    assert_eq!(store.due(0, 9).await.unwrap(), [before, after]);
+    assert_eq!(store.unfinished().await.unwrap(), [before, after]);
 }
 
 #[tokio::test]
@@ -165,7 +165,7 @@ async fn a_full_disk_is_fatal_and_nothing_is_acknowledged_after_it() {
     assert!(reasons.len() == 1 && reasons[0].contains("full"), "{reasons:?}");
 
     let store = open(dir.path());
-    assert_eq!(store.due(0, 9).await.unwrap(), [kept]);
+    assert_eq!(store.unfinished().await.unwrap(), [kept]);
 }
 
 #[tokio::test]
