@@ -54,7 +54,7 @@ impl<'a> Evaluator<'a, '_> {
             Kind::Matches(text, pattern) => {
                 let text = self.value(*text)?;
                 let text = text.as_str().ok_or_else(|| {
-                    self.failed(id, format!("`matches` needs a text and got {}", kind(&text)))
+                    self.failed(id, format!("`matches` needs a string and got {}", kind(&text)))
                 })?;
                 self.settle(id, pattern.is_found(text, self.budget).map(Value::Bool))
             }
@@ -104,7 +104,7 @@ impl<'a> Evaluator<'a, '_> {
                 Key::Index(number.as_i64().unwrap_or_default())
             }
             value => {
-                let message = format!("an index is a text or an integer, never {}", kind(value));
+                let message = format!("an index is a string or an integer, never {}", kind(value));
                 return Err(self.failed(id, message));
             }
         };

@@ -53,11 +53,7 @@ fn missing_head(evaluator: &Evaluator<'_, '_>, keys: &[Key]) -> (usize, String) 
     let missing = display(&keys[..count]);
     let candidates =
         names.iter().map(String::as_str).filter(|name| !spaced || name.starts_with(&prefix));
-    let advice = match nearest(&missing, candidates) {
-        near if near.is_empty() && keys.len() == 1 => "; put text in quotes".to_owned(),
-        near => quoted(&near),
-    };
-    (count, format!("`{missing}` does not exist{advice}"))
+    (count, format!("`{missing}` does not exist{}", quoted(&nearest(&missing, candidates))))
 }
 
 fn missing_key(value: &Value, base: &str, key: &Key) -> String {
@@ -79,7 +75,7 @@ fn missing_key(value: &Value, base: &str, key: &Key) -> String {
             "is a list; write `| length`".to_owned()
         }
         (Value::Array(_), _) => "is a list; choose an item with `[0]`".to_owned(),
-        (Value::String(_), _) => "is a text; if it is JSON, write `| fromjson`".to_owned(),
+        (Value::String(_), _) => "is a string; if it is JSON, write `| fromjson`".to_owned(),
         _ => format!("is {}", kind(value)),
     };
     format!("`{path}` does not exist: `{base}` {reason}")

@@ -33,6 +33,7 @@ mod evaluate;
 mod explain;
 mod functions;
 mod lexer;
+mod operand;
 mod operators;
 mod parser;
 mod path;
