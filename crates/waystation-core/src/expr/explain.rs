@@ -5,7 +5,7 @@ use serde_json::Value;
 use super::ast::{Id, Kind};
 use super::evaluate::{Evaluator, Stop};
 use super::operators::kind;
-use super::path::{Key, descend, display, push_key};
+use super::path::{Key, child, display, push_key};
 use super::problem::Problem;
 use crate::error::nearest;
 
@@ -31,13 +31,13 @@ pub(super) fn explain(evaluator: &Evaluator<'_, '_>, stop: Stop) -> Problem {
 /// How many keys lead to the one that is missing, and the message.
 fn missing_path(evaluator: &Evaluator<'_, '_>, keys: &[Key]) -> (usize, String) {
     let Some(found) = evaluator.scope.lookup(keys) else { return missing_head(evaluator, keys) };
-    let mut value = found.value;
+    let mut value = &*found.value;
     for (index, key) in keys.iter().enumerate().skip(found.used) {
-        match descend(value.clone(), key) {
+        match child(value, key) {
             Some(next) => value = next,
             None => {
                 let base = display(&keys[..index]);
-                return (index + 1, missing_key(&value, &base, key));
+                return (index + 1, missing_key(value, &base, key));
             }
         }
     }

@@ -16,6 +16,9 @@
 //! - In a condition, `{{ … }}` is one complete sub-expression, also inside a quoted text; what it holds
 //!   is never read as source.
 //!
+//! - Missing are: an unknown name, an index out of range, and a step below anything that has no fields.
+//!   `x | default(y)` and `x ?? y` stand in for what is missing or null.
+//!
 //! # Dashes
 //! A dash that touches a word on both sides may be part of a name. Inside `{{ }}` it is, unless the
 //! path begins with a name that is known: then the longest known name wins, and what follows is a
