@@ -15,7 +15,6 @@
 //! - `%` never gives a negative result. Integers stay integers where the result is one.
 //! - In a condition, `{{ … }}` is one complete sub-expression, also inside a quoted text; what it holds
 //!   is never read as source.
-//!
 //! - Missing are: an unknown name, an index out of range, and a step below anything that has no fields.
 //!   `x | default(y)` and `x ?? y` stand in for what is missing or null.
 //!
