@@ -11,7 +11,7 @@ use super::pattern::Pattern;
 /// The position of a node in its tree.
 pub(super) type Id = u32;
 
-/// A parsed expression. Every node comes after those that it is made of, except the root's place.
+/// A parsed expression. Every node comes after those that it is made of.
 #[derive(Debug)]
 pub(super) struct Tree {
     pub(super) nodes: Vec<Node>,

@@ -4,9 +4,9 @@ use std::borrow::Cow;
 
 use serde_json::Value;
 
-use super::ast::Tree;
+use super::ast::{Kind, Tree};
 use super::budget::Budget;
-use super::evaluate::Evaluator;
+use super::evaluate::{Evaluator, Stop};
 use super::explain::explain;
 use super::operators::is_truthy;
 use super::parser::parse;
@@ -31,9 +31,19 @@ impl Expression {
         let evaluator =
             Evaluator { tree: &self.tree, scope, budget: &budget, smart_primitives: false };
         evaluator.run().map_err(|stop| {
+            let is_word = self.is_lone_word(&stop);
             let budget = Budget::new();
-            explain(&Evaluator { budget: &budget, ..evaluator }, stop)
+            let mut problem = explain(&Evaluator { budget: &budget, ..evaluator }, stop);
+            if is_word {
+                problem.message.push_str("; if a string is meant, put it in quotes");
+            }
+            problem
         })
+    }
+
+    fn is_lone_word(&self, stop: &Stop) -> bool {
+        let Stop::Missing(id) = stop else { return false };
+        matches!(&self.tree.node(*id).kind, Kind::Path { keys, .. } if keys.len() == 1)
     }
 
     /// The static paths that it refers to.

@@ -4,11 +4,12 @@ use std::borrow::Cow;
 
 use serde_json::{Map, Value};
 
-use super::ast::{Id, Kind, Operator, Tree};
+use super::ast::{Id, Kind, Operator, Test, Tree};
 use super::budget::Budget;
 use super::functions::Apply;
 use super::operators::{self, is_truthy, kind};
 use super::path::{Key, Scope, descend};
+use super::pattern::Pattern;
 use super::problem::Problem;
 
 /// Why there is no value.
@@ -51,18 +52,8 @@ impl<'a> Evaluator<'a, '_> {
                 self.settle(id, operators::negate(&inner))
             }
             Kind::Binary(operator, left, right) => self.binary(id, *operator, *left, *right),
-            Kind::Matches(text, pattern) => {
-                let text = self.value(*text)?;
-                let text = text.as_str().ok_or_else(|| {
-                    self.failed(id, format!("`matches` needs a text and got {}", kind(&text)))
-                })?;
-                self.settle(id, pattern.is_found(text, self.budget).map(Value::Bool))
-            }
-            Kind::Test { subject, test, negated } => match self.value(*subject) {
-                Ok(value) => Ok(truth(test.holds(&value) != *negated)),
-                Err(Stop::Missing(_)) if *test == super::ast::Test::Defined => Ok(truth(*negated)),
-                Err(stop) => Err(stop),
-            },
+            Kind::Matches(text, pattern) => self.matches(id, *text, pattern),
+            Kind::Test { subject, test, negated } => self.test(*subject, *test, *negated),
             Kind::Choose { condition, then, otherwise } => {
                 let chosen = if is_truthy(&*self.value(*condition)?) { then } else { otherwise };
                 self.value(*chosen)
@@ -104,7 +95,7 @@ impl<'a> Evaluator<'a, '_> {
                 Key::Index(number.as_i64().unwrap_or_default())
             }
             value => {
-                let message = format!("an index is a text or an integer, never {}", kind(value));
+                let message = format!("an index is a string or an integer, never {}", kind(value));
                 return Err(self.failed(id, message));
             }
         };
@@ -138,6 +129,23 @@ impl<'a> Evaluator<'a, '_> {
         let glanced = values.iter().try_for_each(|value| self.budget.glance(value));
         let result = glanced.and_then(|()| apply(&values, self.budget));
         self.settle(id, result.map_err(|message| format!("`{name}`: {message}")))
+    }
+
+    fn matches(&self, id: Id, text: Id, pattern: &Pattern) -> Outcome<'a> {
+        let text = self.value(text)?;
+        let found = match &*text {
+            Value::String(text) => pattern.is_found(text, self.budget),
+            value => Err(format!("`matches` needs a string and got {}", kind(value))),
+        };
+        self.settle(id, found.map(Value::Bool))
+    }
+
+    fn test(&self, subject: Id, test: Test, negated: bool) -> Outcome<'a> {
+        match self.value(subject) {
+            Ok(value) => Ok(truth(test.holds(&value) != negated)),
+            Err(Stop::Missing(_)) if test == Test::Defined => Ok(truth(negated)),
+            Err(stop) => Err(stop),
+        }
     }
 
     fn item(&self, id: Id, item: Id) -> Result<Value, Stop> {

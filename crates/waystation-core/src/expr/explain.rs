@@ -5,7 +5,7 @@ use serde_json::Value;
 use super::ast::{Id, Kind};
 use super::evaluate::{Evaluator, Stop};
 use super::operators::kind;
-use super::path::{Key, descend, display, push_key};
+use super::path::{Key, child, display, push_key};
 use super::problem::Problem;
 use crate::error::nearest;
 
@@ -31,13 +31,13 @@ pub(super) fn explain(evaluator: &Evaluator<'_, '_>, stop: Stop) -> Problem {
 /// How many keys lead to the one that is missing, and the message.
 fn missing_path(evaluator: &Evaluator<'_, '_>, keys: &[Key]) -> (usize, String) {
     let Some(found) = evaluator.scope.lookup(keys) else { return missing_head(evaluator, keys) };
-    let mut value = found.value;
+    let mut value = &*found.value;
     for (index, key) in keys.iter().enumerate().skip(found.used) {
-        match descend(value.clone(), key) {
+        match child(value, key) {
             Some(next) => value = next,
             None => {
                 let base = display(&keys[..index]);
-                return (index + 1, missing_key(&value, &base, key));
+                return (index + 1, missing_key(value, &base, key));
             }
         }
     }
@@ -53,11 +53,7 @@ fn missing_head(evaluator: &Evaluator<'_, '_>, keys: &[Key]) -> (usize, String) 
     let missing = display(&keys[..count]);
     let candidates =
         names.iter().map(String::as_str).filter(|name| !spaced || name.starts_with(&prefix));
-    let advice = match nearest(&missing, candidates) {
-        near if near.is_empty() && keys.len() == 1 => "; put text in quotes".to_owned(),
-        near => quoted(&near),
-    };
-    (count, format!("`{missing}` does not exist{advice}"))
+    (count, format!("`{missing}` does not exist{}", quoted(&nearest(&missing, candidates))))
 }
 
 fn missing_key(value: &Value, base: &str, key: &Key) -> String {
@@ -79,7 +75,7 @@ fn missing_key(value: &Value, base: &str, key: &Key) -> String {
             "is a list; write `| length`".to_owned()
         }
         (Value::Array(_), _) => "is a list; choose an item with `[0]`".to_owned(),
-        (Value::String(_), _) => "is a text; if it is JSON, write `| fromjson`".to_owned(),
+        (Value::String(_), _) => "is a string; if it is JSON, write `| fromjson`".to_owned(),
         _ => format!("is {}", kind(value)),
     };
     format!("`{path}` does not exist: `{base}` {reason}")

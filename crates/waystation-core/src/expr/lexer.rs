@@ -161,7 +161,7 @@ impl<'s> Lexer<'s> {
             '&' => "use `&&` or `and`".to_owned(),
             '?' => "write `a if condition else b`, or `a ?? b` for a fallback".to_owned(),
             '^' => "there is no `^` operator".to_owned(),
-            _ => format!("`{first}` has no meaning here; put text in quotes"),
+            _ => format!("`{first}` has no meaning here; put strings in quotes"),
         };
         Err(Problem::at(place, message))
     }
@@ -242,7 +242,7 @@ fn is_name_start(c: char) -> bool {
 }
 
 fn unclosed_quote(place: Range<usize>) -> Problem {
-    Problem::at(place, "this quoted text is never closed")
+    Problem::at(place, "this quoted string is never closed")
 }
 
 fn number_length(text: &str) -> usize {

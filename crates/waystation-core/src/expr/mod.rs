@@ -15,6 +15,8 @@
 //! - `%` never gives a negative result. Integers stay integers where the result is one.
 //! - In a condition, `{{ … }}` is one complete sub-expression, also inside a quoted text; what it holds
 //!   is never read as source.
+//! - Missing are: an unknown name, an index out of range, and a step below anything that has no fields.
+//!   `x | default(y)` and `x ?? y` stand in for what is missing or null.
 //!
 //! # Dashes
 //! A dash that touches a word on both sides may be part of a name. Inside `{{ }}` it is, unless the
@@ -33,6 +35,7 @@ mod evaluate;
 mod explain;
 mod functions;
 mod lexer;
+mod operand;
 mod operators;
 mod parser;
 mod path;

@@ -46,7 +46,7 @@ pub(super) fn kind(value: &Value) -> &'static str {
         Value::Null => "null",
         Value::Bool(_) => "a boolean",
         Value::Number(_) => "a number",
-        Value::String(_) => "a text",
+        Value::String(_) => "a string",
         Value::Array(_) => "a list",
         Value::Object(_) => "an object",
     }
@@ -120,7 +120,7 @@ fn compare(operator: Operator, left: &Value, right: &Value) -> Result<Ordering, 
     let numeric = |text: &str| {
         let symbol = operator.symbol();
         parse_number(text).ok_or_else(|| {
-            format!("`{symbol}` cannot order a number and a text that is not numeric")
+            format!("`{symbol}` cannot order a number and a string that is not numeric")
         })
     };
     match (left, right) {
@@ -160,7 +160,7 @@ fn contains(whole: &Value, part: &Value, budget: &Budget) -> Result<bool, String
         Value::String(text) => match part {
             Value::String(part) => Ok(text.contains(&**part)),
             Value::Number(_) | Value::Bool(_) => Ok(text.contains(&*budget.text(part)?)),
-            _ => Err(format!("a text cannot contain {}", kind(part))),
+            _ => Err(format!("a string cannot contain {}", kind(part))),
         },
         Value::Array(items) => {
             for item in items {
@@ -173,7 +173,7 @@ fn contains(whole: &Value, part: &Value, budget: &Budget) -> Result<bool, String
         }
         Value::Object(fields) => match part {
             Value::String(key) => Ok(fields.contains_key(key)),
-            _ => Err(format!("the keys of an object are texts, never {}", kind(part))),
+            _ => Err(format!("the keys of an object are strings, never {}", kind(part))),
         },
         _ => Err(format!("{} cannot contain anything", kind(whole))),
     }
@@ -188,7 +188,7 @@ fn texts<'v>(
         (Value::String(left), Value::String(right)) => Ok((left, right)),
         _ => {
             let (symbol, left, right) = (operator.symbol(), kind(left), kind(right));
-            Err(format!("`{symbol}` needs two texts and got {left} and {right}"))
+            Err(format!("`{symbol}` needs two strings and got {left} and {right}"))
         }
     }
 }

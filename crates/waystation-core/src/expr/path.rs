@@ -52,7 +52,8 @@ pub(super) fn descend<'a>(value: Cow<'a, Value>, key: &Key) -> Option<Cow<'a, Va
     }
 }
 
-fn child<'a>(value: &'a Value, key: &Key) -> Option<&'a Value> {
+/// The value one step below a borrowed one.
+pub(super) fn child<'a>(value: &'a Value, key: &Key) -> Option<&'a Value> {
     match (value, key) {
         (Value::Object(fields), Key::Name(name)) => fields.get(&**name),
         (Value::Object(fields), Key::Index(index)) => fields.get(&index.to_string()),

@@ -78,7 +78,11 @@ pub(super) fn sort(arguments: &[Cow<'_, Value>], budget: &Budget) -> Result<Valu
 fn check_sortable(items: &[&Value]) -> Result<(), String> {
     let uniform =
         items.iter().all(|item| item.is_number()) || items.iter().all(|item| item.is_string());
-    if uniform { Ok(()) } else { Err("only numbers alone or texts alone can be sorted".to_owned()) }
+    if uniform {
+        Ok(())
+    } else {
+        Err("only numbers alone or strings alone can be sorted".to_owned())
+    }
 }
 
 fn order(left: &Value, right: &Value) -> Ordering {

@@ -83,7 +83,7 @@ pub(super) fn names() -> impl Iterator<Item = &'static str> {
 }
 
 fn as_text(value: &Value) -> Result<&str, String> {
-    value.as_str().ok_or_else(|| format!("it needs a text and got {}", kind(value)))
+    value.as_str().ok_or_else(|| format!("it needs a string and got {}", kind(value)))
 }
 
 fn as_list(value: &Value) -> Result<&[Value], String> {

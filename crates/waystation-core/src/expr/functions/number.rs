@@ -15,7 +15,7 @@ pub(super) fn number(arguments: &[Cow<'_, Value>], _: &Budget) -> Result<Value, 
         Value::Number(number) => Ok(number.clone().into()),
         Value::String(text) => {
             let number = parse_number(text).map(Value::Number);
-            number.ok_or_else(|| "the text is not numeric".to_owned())
+            number.ok_or_else(|| "the string is not numeric".to_owned())
         }
         value => Err(format!("{} cannot become a number", kind(value))),
     }

@@ -28,7 +28,7 @@ pub(super) fn fromjson(arguments: &[Cow<'_, Value>], budget: &Budget) -> Result<
     budget.produce_values(values + 1)?;
     budget.produce(text.len())?;
     serde_json::from_str(text).map_err(|error| {
-        format!("the text is no JSON at line {}, column {}", error.line(), error.column())
+        format!("the string is no JSON at line {}, column {}", error.line(), error.column())
     })
 }
 
