@@ -90,13 +90,18 @@ impl Scope for NodeScope<'_> {
             Some(Key::Name(name)) => Some(&**name),
             _ => None,
         };
+        let second = match path.get(1) {
+            // A node may be called by a number.
+            Some(Key::Index(number)) => Some(Cow::Owned(number.to_string())),
+            _ => name(1).map(Cow::Borrowed),
+        };
         let borrowed = |value: &'a Value, used| Found { value: Cow::Borrowed(value), used };
         let owned = |value: Value, used| Found { value: Cow::Owned(value), used };
         let head = name(0)?;
         if head == "input" {
             return Some(borrowed(&self.run.input, 1));
         }
-        if let Some(output) = self.node_output(head, name(1)) {
+        if let Some(output) = self.node_output(head, second.as_deref()) {
             return Some(borrowed(output, 2));
         }
         let plain = self.run.named_output(head).or_else(|| self.from_input(head));

@@ -1,7 +1,7 @@
 //! The HTTP request: calls a service and takes its answer apart.
 //!
-//! Settings: `method`, `url`, and optionally `headers`, `params` (the query), `body`, `outputs` (names;
-//! without them the response is given whole) and `response_limit` (bytes).
+//! Settings: `method`, `url`, and optionally `headers`, `params` (the query), `body` and
+//! `response_limit` (bytes). A node without output names gives the response whole.
 
 mod outcome;
 mod request;
@@ -28,7 +28,7 @@ impl Effect for Http {
         let request = settings.request(&call.idempotency_key)?;
         let sent = self.client.send(request, settings.bytes_max()?).await;
         let response = sent.map_err(|error| outcome::send_failure(&error))?;
-        outcome::judge(&response, settings.outputs.as_deref(), SystemTime::now())
+        outcome::judge(&response, &call.outputs, SystemTime::now())
     }
 }
 

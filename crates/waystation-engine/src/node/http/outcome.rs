@@ -17,14 +17,14 @@ use crate::node::Outcome;
 const QUOTED_LETTERS: usize = 200;
 
 /// A response as a result, in parts or whole, or as the failure that its status means.
-pub(super) fn judge(response: &Response, outputs: Option<&[String]>, now: SystemTime) -> Outcome {
+pub(super) fn judge(response: &Response, outputs: &[String], now: SystemTime) -> Outcome {
     if !response.status.is_success() {
         return Err(status_failure(response, now));
     }
     let text = text(response);
     let output = match outputs {
-        Some(names) => named_outputs(names, Body::parse(text)),
-        None => whole(response, text),
+        [] => whole(response, text),
+        names => named_outputs(names, Body::parse(text)),
     };
     Ok(Value::Object(output).into())
 }

@@ -24,8 +24,6 @@ pub(super) struct Settings {
     params: Option<Map<String, Value>>,
     #[serde(default)]
     body: Value,
-    /// The names under which the response's parts become known; without them it is given whole.
-    pub(super) outputs: Option<Vec<String>>,
     response_limit: Option<usize>,
 }
 

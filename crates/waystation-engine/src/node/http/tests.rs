@@ -27,13 +27,14 @@ async fn attempt(config: Value) -> Outcome {
     attempt_within(Policy::new(Reach::AnyButMetadata), None, config).await
 }
 
-async fn attempt_within(policy: Policy, own: Option<SocketAddr>, config: Value) -> Outcome {
+async fn attempt_within(policy: Policy, own: Option<SocketAddr>, mut config: Value) -> Outcome {
     let client = HttpClient::new(policy).expect("a client");
     own.into_iter().for_each(|address| client.set_own_address(address));
     let node = Http { client: Arc::new(client) };
-    let (run, step) = ("run".to_owned(), "step".to_owned());
     let idempotency_key = "run:step".to_owned();
-    node.attempt(Call { run, node: step, attempt: 1, idempotency_key, config }).await
+    // The test's configuration carries the names along.
+    let outputs = serde_json::from_value(config["outputs"].take()).unwrap_or_default();
+    node.attempt(Call { idempotency_key, config, outputs }).await
 }
 
 async fn get(server: &Server, outputs: Value) -> Outcome {

@@ -1,107 +1,19 @@
-//! The vault over a store that keeps nothing but secrets.
-
-use async_trait::async_trait;
+//! The vault over the store that lasts as long as the process.
 
 use super::*;
-use crate::id::RunId;
-use crate::store::{
-    Append, BlockRow, Cursor, Progress, Result as StoreResult, RunFilter, RunRow, StoreError,
-};
-use waystation_core::entry::Entry;
-
-#[derive(Default)]
-struct Shelf(RwLock<BTreeMap<String, Vec<u8>>>);
-
-fn absent<T>() -> StoreResult<T> {
-    Err(StoreError::failed("this store keeps only secrets"))
-}
-
-#[async_trait]
-impl Store for Shelf {
-    async fn put_secret(&self, name: &str, sealed: Vec<u8>) -> StoreResult<()> {
-        self.0.write().unwrap().insert(name.into(), sealed);
-        Ok(())
-    }
-    async fn secrets(&self) -> StoreResult<Vec<(String, Vec<u8>)>> {
-        Ok(self.0.read().unwrap().clone().into_iter().collect())
-    }
-    async fn remove_secret(&self, name: &str) -> StoreResult<bool> {
-        Ok(self.0.write().unwrap().remove(name).is_some())
-    }
-
-    async fn append(&self, _: Append) -> StoreResult<()> {
-        absent()
-    }
-    async fn plan(&self, _: &str) -> StoreResult<Option<Vec<u8>>> {
-        absent()
-    }
-    async fn journal(&self, _: RunId, _: u32) -> StoreResult<Vec<Entry>> {
-        absent()
-    }
-    async fn next_batch(&self, _: RunId) -> StoreResult<u32> {
-        absent()
-    }
-    async fn run(&self, _: RunId) -> StoreResult<Option<RunRow>> {
-        absent()
-    }
-    async fn runs(&self, _: RunFilter) -> StoreResult<Vec<RunRow>> {
-        absent()
-    }
-    async fn due(&self, _: u64, _: usize) -> StoreResult<Vec<RunId>> {
-        absent()
-    }
-    async fn next_wake(&self) -> StoreResult<Option<u64>> {
-        absent()
-    }
-    async fn expire(&self, _: u64, _: usize) -> StoreResult<usize> {
-        absent()
-    }
-    async fn cursors_due(&self, _: u64, _: usize) -> StoreResult<Vec<Cursor>> {
-        absent()
-    }
-    async fn cursor(&self, _: RunId) -> StoreResult<Option<Cursor>> {
-        absent()
-    }
-    async fn put_cursor(&self, _: Cursor) -> StoreResult<()> {
-        absent()
-    }
-    async fn cursor_backlog(&self) -> StoreResult<(u64, u64)> {
-        absent()
-    }
-    async fn put_block(&self, _: &str, _: BlockRow, _: bool) -> StoreResult<bool> {
-        absent()
-    }
-    async fn block(&self, _: &str, _: &str) -> StoreResult<Option<BlockRow>> {
-        absent()
-    }
-    async fn blocks(&self, _: &str, _: Option<&str>, _: usize) -> StoreResult<Vec<BlockRow>> {
-        absent()
-    }
-    async fn remove_block(&self, _: &str, _: &str) -> StoreResult<bool> {
-        absent()
-    }
-    async fn put_progress(&self, _: Progress) -> StoreResult<bool> {
-        absent()
-    }
-    async fn progress(&self, _: &str, _: &str, _: usize) -> StoreResult<Vec<Progress>> {
-        absent()
-    }
-    async fn ping(&self) -> StoreResult<()> {
-        Ok(())
-    }
-}
+use crate::store::memory::MemoryStore;
 
 fn sealer(digit: &str) -> Sealer {
     Sealer::from_key_text(&digit.repeat(64)).unwrap()
 }
 
-fn vault(store: &Arc<Shelf>, digit: &str) -> Vault {
+fn vault(store: &Arc<MemoryStore>, digit: &str) -> Vault {
     Vault::new(sealer(digit), Arc::clone(store) as Arc<dyn Store>)
 }
 
 #[tokio::test]
 async fn what_is_set_is_known_at_once_and_after_a_restart() {
-    let store = Arc::new(Shelf::default());
+    let store = Arc::new(MemoryStore::default());
     let first = vault(&store, "1");
     first.set("B", "two").await.unwrap();
     first.set("A", "one").await.unwrap();
@@ -120,7 +32,7 @@ async fn what_is_set_is_known_at_once_and_after_a_restart() {
 
 #[tokio::test]
 async fn the_store_holds_no_plain_value() {
-    let store = Arc::new(Shelf::default());
+    let store = Arc::new(MemoryStore::default());
     vault(&store, "1").set("A", "hunter22").await.unwrap();
     let sealed = store.secrets().await.unwrap().remove(0).1;
     assert!(memchr::memmem::find(&sealed, b"hunter22").is_none());
@@ -128,7 +40,7 @@ async fn the_store_holds_no_plain_value() {
 
 #[tokio::test]
 async fn another_key_leaves_secrets_listed_and_replaceable() {
-    let store = Arc::new(Shelf::default());
+    let store = Arc::new(MemoryStore::default());
     vault(&store, "1").set("A", "one").await.unwrap();
     let other = vault(&store, "2");
     assert_eq!(other.load().await.unwrap(), ["A"]);

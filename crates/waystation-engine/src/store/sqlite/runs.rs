@@ -331,7 +331,7 @@ mod tests {
         let all = RunFilter::default;
         for ((sql, parameters), expected) in [
             ((DUE_ASLEEP.to_owned(), 2), "USING COVERING INDEX runs_unfinished"),
-            ((DUE_AWAKE.to_owned(), 1), "USING COVERING INDEX runs_unfinished"),
+            ((AWAKE_IDS.to_owned(), 0), "USING COVERING INDEX runs_unfinished"),
             ((NEXT_WAKE.to_owned(), 0), "USING COVERING INDEX runs_unfinished"),
             (listed(all()), "SCAN runs;"),
             (listed(RunFilter { before, ..all() }), "USING INTEGER PRIMARY KEY (rowid<?)"),

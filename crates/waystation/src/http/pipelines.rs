@@ -1,0 +1,50 @@
+//! `POST /execute`: runs a pipeline and answers with its result.
+
+use axum::extract::State;
+use axum::http::{HeaderMap, StatusCode};
+use axum::response::{IntoResponse, Response};
+use axum::routing::post;
+use axum::{Json, Router};
+use serde_json::json;
+use waystation_core::dialect::pipeline::reply as pipeline_reply;
+
+use super::Context;
+use super::reply::{Body, Failed, text};
+use crate::pipeline::{Begun, Refusal, begin};
+
+pub(super) fn routes() -> Router<Context> {
+    Router::new().route("/execute", post(execute)).route("/api/execute", post(execute))
+}
+
+/// 200 also when the pipeline failed: the body says so. With `Prefer: respond-async`, 202 as soon as
+/// the run is durable.
+async fn execute(
+    State(context): State<Context>,
+    headers: HeaderMap,
+    body: Body,
+) -> Result<Response, Failed> {
+    let app = &context.app;
+    let Begun { submitted, definition } = match begin(app, text(&body)?).await {
+        Ok(begun) => begun,
+        Err(Refusal::Invalid(errors)) => return Ok(Json(pipeline_reply::invalid(&errors)).into_response()),
+        Err(Refusal::Error(error)) => return Err(error.into()),
+    };
+    let id = submitted.id.to_string();
+    if prefers_async(&headers) {
+        submitted.finished.accepted().await?;
+        let body = json!({ "execution_id": id, "status": "running" });
+        return Ok((StatusCode::ACCEPTED, [("preference-applied", "respond-async")], Json(body))
+            .into_response());
+    }
+    let run = submitted.finished.wait().await.map_err(|error| {
+        // The run is safe; the caller must know where to find it.
+        Failed(error.with_hint(format!("GET /runs/{id} tells how the run goes on")))
+    })?;
+    Ok(Json(pipeline_reply::render(&run, &id, &definition.warnings)).into_response())
+}
+
+/// RFC 7240.
+fn prefers_async(headers: &HeaderMap) -> bool {
+    let preferences = headers.get_all("prefer").into_iter().filter_map(|value| value.to_str().ok());
+    preferences.flat_map(|value| value.split(',')).any(|one| one.trim() == "respond-async")
+}

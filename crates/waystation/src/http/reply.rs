@@ -1,0 +1,102 @@
+//! Replies: errors as JSON with a status, and nothing internal in them.
+
+use std::any::Any;
+
+use axum::Json;
+use axum::extract::rejection::BytesRejection;
+use axum::http::{StatusCode, Uri, header};
+use axum::response::{IntoResponse, Response};
+use bytes::Bytes;
+use serde_json::{Value, json};
+use waystation_core::error::{Code, Error, Kind};
+
+/// An error on its way to the caller.
+#[derive(Debug)]
+pub(super) struct Failed(pub(super) Error);
+
+impl From<Error> for Failed {
+    fn from(error: Error) -> Failed {
+        Failed(error)
+    }
+}
+
+impl IntoResponse for Failed {
+    fn into_response(self) -> Response {
+        let body = error_body(&self.0);
+        let status = status_of(&self.0);
+        match status {
+            StatusCode::SERVICE_UNAVAILABLE | StatusCode::TOO_MANY_REQUESTS => {
+                (status, [(header::RETRY_AFTER, "1")], Json(body)).into_response()
+            }
+            _ => (status, Json(body)).into_response(),
+        }
+    }
+}
+
+/// The body of an error: `success: false`, what is wrong, and how to mend it.
+pub(super) fn error_body(error: &Error) -> Value {
+    let mut body =
+        json!({ "success": false, "error": error.message, "code": error.code.as_str() });
+    if let Some(hint) = error.hint() {
+        body["hint"] = hint.into();
+    }
+    body
+}
+
+/// The status for an error.
+pub(super) fn status_of(error: &Error) -> StatusCode {
+    match (error.code, error.code.kind()) {
+        (Code::BodyTooLarge, _) => StatusCode::PAYLOAD_TOO_LARGE,
+        (Code::Busy, _) => StatusCode::TOO_MANY_REQUESTS,
+        (_, Kind::Invalid) => StatusCode::BAD_REQUEST,
+        (_, Kind::NotFound) => StatusCode::NOT_FOUND,
+        (_, Kind::Conflict) => StatusCode::CONFLICT,
+        (_, Kind::Unauthorized) => StatusCode::UNAUTHORIZED,
+        (_, Kind::Refused) => StatusCode::FORBIDDEN,
+        (_, Kind::Unavailable) => StatusCode::SERVICE_UNAVAILABLE,
+        (_, Kind::Internal) => StatusCode::INTERNAL_SERVER_ERROR,
+    }
+}
+
+/// A request's body, within its bound.
+pub(super) type Body = Result<Bytes, BytesRejection>;
+
+/// The body as text.
+pub(super) fn text(body: &Body) -> Result<&str, Failed> {
+    let bytes = body.as_ref().map_err(|rejection| match rejection.status() {
+        StatusCode::PAYLOAD_TOO_LARGE => {
+            Error::new(Code::BodyTooLarge, "The body is larger than this server takes")
+        }
+        _ => Error::new(Code::BodyInvalid, "The body broke off"),
+    })?;
+    std::str::from_utf8(bytes)
+        .map_err(|error| Failed(Error::new(Code::BodyInvalid, format!("The body is not UTF-8: {error}"))))
+}
+
+/// The body as a JSON object.
+pub(super) fn object(body: &Body) -> Result<serde_json::Map<String, Value>, Failed> {
+    match serde_json::from_str(text(body)?) {
+        Ok(Value::Object(object)) => Ok(object),
+        Ok(_) => Err(Failed(Error::new(Code::BodyInvalid, "The body must be a JSON object"))),
+        Err(error) => {
+            let text = format!("The body is not valid JSON: {error}");
+            Err(Failed(Error::new(Code::BodyInvalid, text)))
+        }
+    }
+}
+
+pub(super) async fn no_such_route(uri: Uri) -> Failed {
+    let error = Error::new(Code::NotFound, format!("There is nothing at {}", uri.path()));
+    Failed(error.with_hint("see docs/api.md for the routes"))
+}
+
+pub(super) async fn no_such_method(uri: Uri) -> Response {
+    let text = format!("{} does not take this method", uri.path());
+    let body = error_body(&Error::new(Code::NotFound, text));
+    (StatusCode::METHOD_NOT_ALLOWED, Json(body)).into_response()
+}
+
+/// A handler panicked: the connection and the server go on.
+pub(super) fn panicked(_: Box<dyn Any + Send + 'static>) -> Response {
+    Failed(Error::new(Code::Internal, "the request hit a fault of this program")).into_response()
+}

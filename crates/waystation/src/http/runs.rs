@@ -1,0 +1,104 @@
+//! `/runs`: what ran, what it did, and how to end or repeat it.
+
+use axum::extract::{Path, Query, State};
+use axum::http::StatusCode;
+use axum::routing::{get, post};
+use axum::{Json, Router};
+use serde::Deserialize;
+use serde_json::{Value, json};
+use waystation_core::error::{Code, Error};
+use waystation_engine::id::RunId;
+use waystation_engine::store::{RunFilter, Status};
+
+use super::Context;
+use super::reply::Failed;
+use crate::view;
+
+/// Runs in one page, at the most.
+const PAGE_MAX: usize = 200;
+
+pub(super) fn routes() -> Router<Context> {
+    Router::new()
+        .route("/runs", get(list))
+        .route("/runs/{id}", get(show))
+        .route("/runs/{id}/cancel", post(cancel))
+        .route("/runs/{id}/retry", post(retry))
+}
+
+#[derive(Deserialize)]
+struct Listing {
+    workflow_id: Option<String>,
+    namespace: Option<String>,
+    status: Option<String>,
+    before: Option<String>,
+    limit: Option<usize>,
+}
+
+async fn list(
+    State(context): State<Context>,
+    Query(listing): Query<Listing>,
+) -> Result<Json<Value>, Failed> {
+    let filter = RunFilter {
+        workflow: listing.workflow_id,
+        namespace: listing.namespace,
+        status: listing.status.as_deref().map(status).transpose()?,
+        before: listing.before.as_deref().map(id).transpose()?,
+        limit: listing.limit.unwrap_or(50).clamp(1, PAGE_MAX),
+    };
+    let full = filter.limit;
+    let runs = context.app.engine.runs(filter).await?;
+    let next = runs.last().filter(|_| runs.len() == full).map(|row| row.id.to_string());
+    let rows: Vec<Value> = runs.iter().map(view::row).collect();
+    Ok(Json(json!({ "runs": rows, "next_before": next })))
+}
+
+async fn show(
+    State(context): State<Context>,
+    Path(text): Path<String>,
+) -> Result<Json<Value>, Failed> {
+    let id = id(&text)?;
+    let engine = &context.app.engine;
+    let (line, run) = (engine.row(id).await?, engine.run(id).await?);
+    let cursor = engine.store().cursor(id).await.map_err(Error::from)?;
+    Ok(Json(view::detail(&line, &run, cursor.as_ref())))
+}
+
+async fn cancel(
+    State(context): State<Context>,
+    Path(text): Path<String>,
+) -> Result<Json<Value>, Failed> {
+    let id = id(&text)?;
+    context.app.engine.cancel(id, "requested by the user").await?;
+    Ok(Json(view::row(&context.app.engine.row(id).await?)))
+}
+
+async fn retry(
+    State(context): State<Context>,
+    Path(text): Path<String>,
+) -> Result<(StatusCode, Json<Value>), Failed> {
+    let previous = id(&text)?;
+    let submitted = context.app.engine.retry(previous).await?;
+    let id = submitted.id;
+    submitted.finished.accepted().await?;
+    let body = json!({
+        "execution_id": id.to_string(),
+        "retry_of": previous.to_string(),
+        "status": "running",
+    });
+    Ok((StatusCode::ACCEPTED, Json(body)))
+}
+
+/// A run's id in a path or query.
+pub(super) fn id(text: &str) -> Result<RunId, Failed> {
+    let unknown = |_| Failed(Error::new(Code::NotFound, format!("Run {text} not found")));
+    text.parse().map_err(unknown)
+}
+
+fn status(text: &str) -> Result<Status, Failed> {
+    let known = Status::ALL.into_iter().find(|status| status.as_str() == text);
+    known.ok_or_else(|| {
+        let words = Status::ALL.map(Status::as_str).join(", ");
+        let message = format!("There is no status {text:?}; the statuses are {words}");
+        Failed(Error::new(Code::RequestInvalid, message))
+    })
+}
