@@ -58,6 +58,8 @@ codes! {
     BodyTooLarge = "body_too_large", Refused, Some("raise WAYSTATION_MAX_BODY_BYTES or send less");
     /// A setting of the server is missing or wrong.
     SettingInvalid = "setting_invalid", Invalid, None;
+    /// A part of the request is not of the expected form.
+    RequestInvalid = "request_invalid", Invalid, None;
     /// The definition has problems; all of them are listed.
     DefinitionInvalid = "definition_invalid", Invalid, None;
     /// A template or condition does not parse.

@@ -11,7 +11,7 @@ use waystation_engine::event::signature::SigningKey;
 use waystation_engine::node::Registry;
 use waystation_engine::secret::{Sealer, Vault};
 use waystation_engine::store::Store;
-use waystation_engine::store::sqlite::SqliteStore;
+use waystation_engine::store::sqlite::{Options, SqliteStore};
 
 use crate::config::Config;
 
@@ -40,7 +40,7 @@ pub struct App {
 impl App {
     /// Opens everything. A resident app takes care of all runs in the store; any other only of its own.
     pub async fn open(config: Config, is_resident: bool) -> Result<App, Error> {
-        let store: Arc<dyn Store> = Arc::new(SqliteStore::open(&config.data)?);
+        let store: Arc<dyn Store> = Arc::new(SqliteStore::open(&config.data, &Options::default())?);
         let vault = Arc::new(open_vault(&config, Arc::clone(&store)).await?);
         let client = Arc::new(http_client(config.egress)?);
         let webhook_key = config.webhook_key.map(Arc::new);

@@ -89,9 +89,12 @@ impl Config {
                 1,
                 waystation_core::limits::NODES_PER_PLAN,
             )?,
-            shutdown_grace: Duration::from_secs(
-                number(lookup, "WAYSTATION_SHUTDOWN_SECONDS", 0, 20)? as u64,
-            ),
+            shutdown_grace: Duration::from_secs(number(
+                lookup,
+                "WAYSTATION_SHUTDOWN_SECONDS",
+                0,
+                20,
+            )? as u64),
         })
     }
 }
@@ -125,7 +128,9 @@ fn setting(message: &str) -> Error {
 fn number(lookup: Lookup<'_>, name: &str, least: usize, default: usize) -> Result<usize, Error> {
     let Some(text) = lookup(name).filter(|text| !text.is_empty()) else { return Ok(default) };
     let value = text.parse().ok().filter(|value| *value >= least);
-    value.ok_or_else(|| setting(&format!("{name} must be a whole number from {least}, not {text:?}")))
+    value.ok_or_else(|| {
+        setting(&format!("{name} must be a whole number from {least}, not {text:?}"))
+    })
 }
 
 fn retention(lookup: Lookup<'_>) -> Result<Option<Duration>, Error> {
@@ -200,9 +205,13 @@ mod tests {
 
     #[test]
     fn only_loopback_is_local() {
-        for (host, local) in
-            [("127.0.0.1", true), ("::1", true), ("localhost", true), ("0.0.0.0", false), ("x", false)]
-        {
+        for (host, local) in [
+            ("127.0.0.1", true),
+            ("::1", true),
+            ("localhost", true),
+            ("0.0.0.0", false),
+            ("x", false),
+        ] {
             assert_eq!(is_local(host), local, "{host}");
         }
     }

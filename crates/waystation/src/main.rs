@@ -1,2 +1,7 @@
-//! (being written)
-fn main() {}
+//! The `waystation` program.
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    waystation::cli::main()
+}

@@ -29,7 +29,7 @@ pub fn detail(line: &RunRow, run: &Run, cursor: Option<&Cursor>) -> Value {
     view["plan"] = line.plan.as_str().into();
     let retry_of = run.start.as_ref().and_then(|start| start.retry_of.as_deref());
     view["retry_of"] = retry_of.into();
-    view["steps"] = run.program.visible().map(|node| step(run, node)).collect();
+    view["steps"] = steps(run);
     view["log"] = log(run);
     view["webhook"] = cursor.map(webhook).unwrap_or_default();
     view["result"] = match run.outcome {
@@ -37,6 +37,11 @@ pub fn detail(line: &RunRow, run: &Run, cursor: Option<&Cursor>) -> Value {
         None => Value::Null,
     };
     view
+}
+
+/// The steps of a run, in listing order.
+pub fn steps(run: &Run) -> Value {
+    run.program.visible().map(|node| step(run, node)).collect()
 }
 
 fn step(run: &Run, node: NodeIndex) -> Value {

@@ -86,6 +86,18 @@ impl Finished {
         Finished(Source::Now(Arc::new(run)))
     }
 
+    /// Waits until the run is durable, so that it will go on whatever happens to this process.
+    pub async fn accepted(&self) -> Result<(), Error> {
+        let Source::Later(progress) = &self.0 else { return Ok(()) };
+        let mut progress = progress.clone();
+        let known = |now: &Progress| now.durable > 0 || now.end.is_some();
+        let now = progress.wait_for(known).await;
+        match now.ok().and_then(|now| now.end.clone()) {
+            Some(End::Left(error)) => Err(error),
+            _ => Ok(()),
+        }
+    }
+
     /// Waits for it. The error tells why the run will not finish in this process.
     pub async fn wait(self) -> Result<Arc<Run>, Error> {
         let mut progress = match self.0 {

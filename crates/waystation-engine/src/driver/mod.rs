@@ -29,6 +29,7 @@ use plans::{Definition, SourceKey};
 use shared::Shared;
 pub use shared::{Health, Parts, Settings};
 
+use crate::event::redis::{OutputSink, RedisStatus};
 use crate::id::RunId;
 use crate::store::{RunFilter, RunRow, Status, Store};
 
@@ -136,8 +137,13 @@ impl Engine {
             return Err(Error::new(Code::RunEnded, text));
         }
         let finished = self.shared.ensure_live(id);
-        self.shared.command(id, Command::Cancel { reason: reason.into() });
+        self.request_cancel(id, reason);
         finished.wait().await
+    }
+
+    /// Asks a run under way to end. Its end is told to whoever waits for it.
+    pub fn request_cancel(&self, id: RunId, reason: &str) {
+        self.shared.command(id, Command::Cancel { reason: reason.into() });
     }
 
     /// Waits for the end of a run.
@@ -179,6 +185,11 @@ impl Engine {
     /// The store behind it.
     pub fn store(&self) -> &Arc<dyn Store> {
         &self.shared.store
+    }
+
+    /// The state of Redis, where configured.
+    pub fn redis_status(&self) -> Option<RedisStatus> {
+        self.shared.outputs.as_ref().map(OutputSink::status)
     }
 
     /// How its parts are.

@@ -75,11 +75,8 @@ impl Plans {
         let json = serde_json::to_vec(&plan).map_err(|error| internal(&error.to_string()))?;
         let hash: Arc<str> = hex(digest(&SHA256, &json).as_ref()).into();
         let program = load(plan, Arc::clone(&hash))?;
-        let definition = Arc::new(Definition {
-            program: Arc::new(program),
-            warnings,
-            json: json.into(),
-        });
+        let definition =
+            Arc::new(Definition { program: Arc::new(program), warnings, json: json.into() });
         self.by_source.insert(source, Arc::clone(&definition));
         self.by_hash.insert(hash, Arc::clone(&definition));
         Ok(definition)

@@ -32,7 +32,8 @@ async fn echo(
     if let Some(delay_ms) = number("delay_ms") {
         tokio::time::sleep(Duration::from_millis(delay_ms).min(DELAY_MAX)).await;
     }
-    let status = number("status").and_then(|status| StatusCode::from_u16(status as u16).ok());
+    let status =
+        number("status").and_then(|status| StatusCode::from_u16(u16::try_from(status).ok()?).ok());
     let data = text(&body)?;
     let json_body: Value = serde_json::from_str(data).unwrap_or_default();
     let reply = match args.get("only").map(String::as_str) {

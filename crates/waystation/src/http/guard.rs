@@ -13,7 +13,11 @@ use super::Context;
 use super::reply::Failed;
 use crate::config::is_local;
 
-pub(super) async fn check(State(context): State<Context>, request: Request, next: Next) -> Response {
+pub(super) async fn check(
+    State(context): State<Context>,
+    request: Request,
+    next: Next,
+) -> Response {
     if context.is_local && !comes_from_here(request.headers()) {
         let error = Error::new(Code::EgressRefused, "This server answers only its own machine")
             .with_hint("call it as http://127.0.0.1, or start it with --host and --open");

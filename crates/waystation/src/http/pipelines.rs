@@ -26,7 +26,9 @@ async fn execute(
     let app = &context.app;
     let Begun { submitted, definition } = match begin(app, text(&body)?).await {
         Ok(begun) => begun,
-        Err(Refusal::Invalid(errors)) => return Ok(Json(pipeline_reply::invalid(&errors)).into_response()),
+        Err(Refusal::Invalid(errors)) => {
+            return Ok(Json(pipeline_reply::invalid(&errors)).into_response());
+        }
         Err(Refusal::Error(error)) => return Err(error.into()),
     };
     let id = submitted.id.to_string();

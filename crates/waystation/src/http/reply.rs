@@ -35,8 +35,7 @@ impl IntoResponse for Failed {
 
 /// The body of an error: `success: false`, what is wrong, and how to mend it.
 pub(super) fn error_body(error: &Error) -> Value {
-    let mut body =
-        json!({ "success": false, "error": error.message, "code": error.code.as_str() });
+    let mut body = json!({ "success": false, "error": error.message, "code": error.code.as_str() });
     if let Some(hint) = error.hint() {
         body["hint"] = hint.into();
     }
@@ -69,8 +68,9 @@ pub(super) fn text(body: &Body) -> Result<&str, Failed> {
         }
         _ => Error::new(Code::BodyInvalid, "The body broke off"),
     })?;
-    std::str::from_utf8(bytes)
-        .map_err(|error| Failed(Error::new(Code::BodyInvalid, format!("The body is not UTF-8: {error}"))))
+    std::str::from_utf8(bytes).map_err(|error| {
+        Failed(Error::new(Code::BodyInvalid, format!("The body is not UTF-8: {error}")))
+    })
 }
 
 /// The body as a JSON object.

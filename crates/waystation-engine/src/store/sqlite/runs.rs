@@ -22,8 +22,7 @@ const AWAKE: i64 = 0;
 /// Asleep until a moment that has come. The condition on `finished` is that of the partial index.
 const DUE_ASLEEP: &str = "SELECT id FROM runs WHERE finished IS NULL AND wake_at > 0 AND wake_at <= ?1 \
                           ORDER BY wake_at, id LIMIT ?2";
-const AWAKE_IDS: &str =
-    "SELECT id FROM runs WHERE finished IS NULL AND wake_at = 0 ORDER BY id";
+const AWAKE_IDS: &str = "SELECT id FROM runs WHERE finished IS NULL AND wake_at = 0 ORDER BY id";
 const NEXT_WAKE: &str = "SELECT min(wake_at) FROM runs WHERE finished IS NULL AND wake_at > 0";
 
 /// An append whose entries are already bytes.

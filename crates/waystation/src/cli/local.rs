@@ -1,0 +1,68 @@
+//! The server that runs on a data directory, for commands that must not open it a second time.
+
+use std::path::Path;
+use std::time::Duration;
+
+use reqwest::Method;
+use serde_json::Value;
+use waystation_core::error::{Code, Error};
+use waystation_engine::egress::{HttpClient, Policy, Reach, Request};
+
+use super::serve::ADDRESS_FILE;
+
+/// How long the server may take for what commands ask of it.
+const TIMEOUT: Duration = Duration::from_secs(30);
+/// Bytes of its answer.
+const ANSWER_BYTES: usize = 256 << 20;
+
+/// A server that answers.
+pub(super) struct Server {
+    client: HttpClient,
+    base: String,
+}
+
+impl Server {
+    /// The server of a data directory, if one runs.
+    pub(super) async fn of(data: &Path) -> Option<Server> {
+        let text = std::fs::read_to_string(data.join(ADDRESS_FILE)).ok()?;
+        let told: Value = serde_json::from_str(&text).ok()?;
+        // A server on all addresses is reached on this machine's own.
+        let address =
+            told["address"].as_str()?.replace("0.0.0.0", "127.0.0.1").replace("[::]", "[::1]");
+        let client = HttpClient::new(Policy::new(Reach::AnyButMetadata)).ok()?;
+        let server = Server { client, base: format!("http://{address}") };
+        let request = Request::new(Method::GET, format!("{}/ping", server.base));
+        let answer = tokio::time::timeout(Duration::from_secs(2), server.client.send(request, 64));
+        let answer = answer.await.ok()?.ok()?;
+        (&answer.body[..] == b"pong").then_some(server)
+    }
+
+    /// Asks the server; its errors are passed on in its own words.
+    pub(super) async fn call(
+        &self,
+        method: Method,
+        path: &str,
+        body: Option<String>,
+    ) -> Result<Value, Error> {
+        let mut request = Request::new(method, format!("{}{path}", self.base));
+        request
+            .headers
+            .insert("prefer", reqwest::header::HeaderValue::from_static("respond-async"));
+        request.body = body.map(Into::into);
+        let silent = || Error::new(Code::Timeout, format!("the server at {} is silent", self.base));
+        let sent = tokio::time::timeout(TIMEOUT, self.client.send(request, ANSWER_BYTES)).await;
+        let answer = sent.map_err(|_| silent())?;
+        let answer = answer.map_err(|error| Error::new(Code::Transport, error.to_string()))?;
+        let body: Value = serde_json::from_slice(&answer.body).unwrap_or_default();
+        if answer.status.is_success() {
+            return Ok(body);
+        }
+        let text = body["error"].as_str().unwrap_or("the server refused");
+        let known = Code::ALL.iter().find(|code| body["code"] == code.as_str());
+        let error = Error::new(known.copied().unwrap_or(Code::Internal), text);
+        Err(match body["hint"].as_str() {
+            Some(hint) => error.with_hint(hint),
+            None => error,
+        })
+    }
+}

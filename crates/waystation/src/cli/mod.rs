@@ -1,0 +1,133 @@
+//! Commands, one file each, and what their exit codes mean.
+
+mod graph;
+mod local;
+mod progress;
+mod run;
+mod runs;
+mod secret;
+mod serve;
+mod terminal;
+mod validate;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+use waystation_core::error::{Code, Error};
+
+use crate::config::{self, Config};
+
+/// A durable workflow engine in one program.
+///
+/// Exit codes: 0 done, 1 the run failed, 2 wrong usage, 3 the definition has problems, 4 something
+/// outside does not allow it (a setting, the data directory, a port), 130 interrupted.
+#[derive(Parser)]
+#[command(name = "waystation", version, arg_required_else_help = true)]
+struct Arguments {
+    /// Where runs, secrets and blocks are kept.
+    #[arg(long, global = true, env = "WAYSTATION_DATA", default_value = ".waystation")]
+    data: PathBuf,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Start the server.
+    Serve(serve::Serve),
+    /// Run a pipeline from a file and show its progress.
+    Run(run::RunFile),
+    /// Check a pipeline without running it.
+    Validate(validate::Validate),
+    /// Draw a pipeline as a Mermaid flowchart.
+    Graph(graph::Graph),
+    /// Keep secrets that steps use as {{secrets.NAME}}.
+    #[command(subcommand)]
+    Secret(secret::Secret),
+    /// List, show, cancel and retry runs.
+    #[command(subcommand)]
+    Runs(runs::Runs),
+}
+
+/// How a command ended, if not well.
+#[derive(Debug)]
+enum Failed {
+    /// The run failed; it has said so itself.
+    Run,
+    /// The definition has problems.
+    Definition(Vec<String>),
+    /// Everything else.
+    Error(Error),
+    /// The user interrupted it.
+    Interrupted,
+}
+
+impl From<Error> for Failed {
+    fn from(error: Error) -> Failed {
+        Failed::Error(error)
+    }
+}
+
+impl Failed {
+    fn report(&self) -> u8 {
+        match self {
+            Failed::Run => 1,
+            Failed::Interrupted => 130,
+            Failed::Definition(problems) => {
+                terminal::problems(problems);
+                3
+            }
+            Failed::Error(error) => {
+                terminal::error(error);
+                4
+            }
+        }
+    }
+}
+
+type Outcome = Result<(), Failed>;
+
+/// Runs the program with the process's arguments and environment.
+pub fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            terminal::error(&Error::new(Code::Internal, format!("no threads: {error}")));
+            return ExitCode::from(4);
+        }
+    };
+    let outcome = runtime.block_on(dispatch(arguments));
+    // What a command left behind must not keep the process alive.
+    runtime.shutdown_background();
+    ExitCode::from(outcome.map_or_else(|failed| failed.report(), |()| 0))
+}
+
+async fn dispatch(arguments: Arguments) -> Outcome {
+    config::check_names(std::env::vars().map(|(name, _)| name))?;
+    let data = arguments.data;
+    match arguments.command {
+        Command::Serve(serve) => serve.execute(data).await,
+        Command::Run(run) => run.execute(data).await,
+        Command::Validate(validate) => validate.execute(&read_config(data, true)?),
+        Command::Graph(graph) => graph.execute(&read_config(data, true)?),
+        Command::Secret(secret) => secret.execute(read_config(data, true)?).await,
+        Command::Runs(runs) => runs.execute(read_config(data, true)?).await,
+    }
+}
+
+fn read_config(data: PathBuf, is_local: bool) -> Result<Config, Error> {
+    Config::read(&|name| std::env::var(name).ok(), data, is_local)
+}
+
+/// The text of a file, or of standard input for `-`.
+fn read_file(path: &std::path::Path) -> Result<String, Error> {
+    let text = match path.to_str() {
+        Some("-") => std::io::read_to_string(std::io::stdin()),
+        _ => std::fs::read_to_string(path),
+    };
+    text.map_err(|error| {
+        Error::new(Code::RequestInvalid, format!("{} cannot be read: {error}", path.display()))
+    })
+}

@@ -1,0 +1,135 @@
+//! `waystation serve`: the server.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use clap::Args;
+use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
+use serde_json::json;
+use tokio::signal::unix::{SignalKind, signal};
+use waystation_core::error::{Code, Error};
+
+use super::{Outcome, read_config, terminal};
+use crate::app::App;
+use crate::config::is_local;
+use crate::http::{self, Context};
+
+/// The file in the data directory that tells other commands where the server listens.
+pub(super) const ADDRESS_FILE: &str = "server.json";
+/// Seconds, for histograms of durations.
+const BUCKETS: [f64; 14] =
+    [0.0001, 0.0005, 0.001, 0.005, 0.01, 0.05, 0.1, 0.5, 1.0, 5.0, 10.0, 60.0, 300.0, 3600.0];
+
+#[derive(Args)]
+pub(super) struct Serve {
+    /// The address to listen on.
+    #[arg(long, env = "HOST", default_value = "127.0.0.1")]
+    host: String,
+    /// The port to listen on; 0 picks a free one.
+    #[arg(long, env = "PORT", default_value_t = 8080)]
+    port: u16,
+    /// Serve other machines although callers are not asked who they are.
+    #[arg(long, env = "WAYSTATION_OPEN")]
+    open: bool,
+}
+
+impl Serve {
+    pub(super) async fn execute(self, data: PathBuf) -> Outcome {
+        start_logging()?;
+        let local = is_local(&self.host);
+        if !local && !self.open {
+            let text = format!(
+                "{} can be reached by other machines, and callers are not asked who they are",
+                self.host
+            );
+            let hint = "listen on 127.0.0.1, or add --open where the network keeps others out";
+            return Err(Error::new(Code::SettingInvalid, text).with_hint(hint).into());
+        }
+        let config = read_config(data.clone(), local)?;
+        let grace = config.shutdown_grace;
+        let metrics = start_metrics()?;
+        let (listener, address) = http::listen(&self.host, self.port).await.map_err(|error| {
+            let text = format!("cannot listen on {}:{}: {error}", self.host, self.port);
+            Error::new(Code::SettingInvalid, text).with_hint("choose another with --port")
+        })?;
+        let app = Arc::new(App::open(config, true).await?);
+        app.start(address).await?;
+        let _address_file = AddressFile::write(&data, &address.to_string());
+        tracing::info!(%address, data = %data.display(), "listening");
+        terminal::say(&format!("Waystation listens on http://{address}  (Ctrl-C stops it)"));
+
+        let engine = app.engine.clone();
+        let stop = async move {
+            stop_requested().await;
+            tracing::info!("shutting down");
+            terminal::say(
+                "Stopping: steps under way may finish, the rest resumes at the next start",
+            );
+            engine.shutdown(grace).await;
+        };
+        let context = Context::new(app, Some(metrics), local);
+        http::serve(listener, context, stop)
+            .await
+            .map_err(|error| Error::new(Code::Internal, format!("the server stopped: {error}")))?;
+        Ok(())
+    }
+}
+
+/// Waits for Ctrl-C, or the signal that service managers send.
+async fn stop_requested() {
+    let terminated = async {
+        match signal(SignalKind::terminate()) {
+            Ok(mut terminate) => drop(terminate.recv().await),
+            Err(_) => std::future::pending().await,
+        }
+    };
+    tokio::select! {
+        _ = tokio::signal::ctrl_c() => {}
+        () = terminated => {}
+    }
+}
+
+fn start_logging() -> Result<(), Error> {
+    use tracing_subscriber::EnvFilter;
+    let invalid = |text: String| Error::new(Code::SettingInvalid, text);
+    let level = std::env::var("LOG_LEVEL").unwrap_or_else(|_| "warn".into());
+    let filter = EnvFilter::try_new(level.to_lowercase())
+        .map_err(|error| invalid(format!("LOG_LEVEL: {error}")))?;
+    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    let started = match std::env::var("LOG_FORMAT").as_deref() {
+        Ok("json") => builder.json().try_init(),
+        Ok("pretty") | Err(_) => builder.try_init(),
+        Ok(other) => {
+            return Err(invalid(format!("LOG_FORMAT must be json or pretty, not {other:?}")));
+        }
+    };
+    started.map_err(|error| invalid(format!("logging: {error}")))
+}
+
+fn start_metrics() -> Result<PrometheusHandle, Error> {
+    let seconds = Matcher::Suffix("_seconds".into());
+    let builder = PrometheusBuilder::new().set_buckets_for_metric(seconds, &BUCKETS);
+    let handle = builder.and_then(PrometheusBuilder::install_recorder);
+    handle.map_err(|error| Error::new(Code::Internal, format!("metrics: {error}")))
+}
+
+/// Tells other commands where the server listens, as long as it does.
+struct AddressFile(PathBuf);
+
+impl AddressFile {
+    fn write(data: &Path, address: &str) -> AddressFile {
+        let path = data.join(ADDRESS_FILE);
+        let text = json!({ "address": address }).to_string();
+        if let Err(error) = std::fs::write(&path, text) {
+            tracing::warn!(%error, "{ADDRESS_FILE} cannot be written");
+        }
+        AddressFile(path)
+    }
+}
+
+impl Drop for AddressFile {
+    fn drop(&mut self) {
+        // A file that stays is only stale: nothing listens there.
+        let _ = std::fs::remove_file(&self.0);
+    }
+}
