@@ -302,6 +302,7 @@ async fn sleeping_runs_are_due_when_their_moment_comes(store: &impl Store) {
     assert_eq!(store.unfinished().await.unwrap(), [awake, early]);
     store.append(ending(next(late, 1, 2, entries()), Status::Cancelled, 950)).await.unwrap();
     assert_eq!(store.due(1_000, 9).await.unwrap(), [], "the ended are never due");
+    assert_eq!(store.run(late).await.unwrap().unwrap().status, Status::Cancelled);
     let asleep_again = Append { wake_at: Some(2_000), ..next(early, 3, 4, entries()) };
     store.append(asleep_again).await.unwrap();
     assert_eq!(store.next_wake().await.unwrap(), Some(2_000));

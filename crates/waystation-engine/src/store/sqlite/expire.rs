@@ -71,7 +71,7 @@ pub(super) fn progress(session: &mut Session, before: u64) -> Written<usize> {
 
 /// Gives some free pages back to the disk; answers whether there are more to give.
 pub(super) fn give_back(session: &mut Session) -> Written<bool> {
-    let free = free_pages(&session.connection)?;
+    let free = number(&session.connection, "freelist_count")?;
     let pages = number(&session.connection, "page_count")?;
     let excess = free - (pages / FREE_PART_KEPT).max(FREE_PAGES_KEPT);
     if excess <= 0 {
@@ -82,10 +82,6 @@ pub(super) fn give_back(session: &mut Session) -> Written<bool> {
     let mut steps = vacuum.query([])?;
     while steps.next()?.is_some() {}
     Ok(excess > PAGES_PER_TRANSACTION)
-}
-
-fn free_pages(connection: &Connection) -> rusqlite::Result<i64> {
-    number(connection, "freelist_count")
 }
 
 fn number(connection: &Connection, pragma: &str) -> rusqlite::Result<i64> {

@@ -252,22 +252,22 @@ fn conditions(filter: &RunFilter) -> (String, Vec<Sql>) {
 }
 
 fn run_row(row: &Row<'_>) -> rusqlite::Result<RunRow> {
-    let status: u32 = row.get(5)?;
-    let unknown = || rusqlite::Error::IntegralValueOutOfRange(5, status.into());
+    let status: i64 = row.get(5)?;
+    let known = Status::ALL.into_iter().find(|known| number(*known) == status);
     Ok(RunRow {
         id: RunId(row.get(0)?),
         workflow: row.get(1)?,
         namespace: row.get(2)?,
         name: row.get(3)?,
         plan: row.get(4)?,
-        status: *Status::ALL.get(status as usize).ok_or_else(unknown)?,
+        status: known.ok_or(rusqlite::Error::IntegralValueOutOfRange(5, status))?,
         created: unsigned(row.get(6)?),
         finished: row.get::<_, Option<i64>>(7)?.map(unsigned),
         error: row.get(8)?,
     })
 }
 
-/// A status as the database knows it: its place among all.
+/// A status as the database knows it, for ever.
 fn number(status: Status) -> i64 {
     match status {
         Status::Running => 0,

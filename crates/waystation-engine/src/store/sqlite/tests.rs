@@ -2,6 +2,7 @@
 
 use std::path::Path;
 use std::sync::Mutex;
+use std::time::Duration;
 
 use serde_json::json;
 use tempfile::TempDir;
@@ -166,6 +167,19 @@ async fn a_full_disk_is_fatal_and_nothing_is_acknowledged_after_it() {
 
     let store = open(dir.path());
     assert_eq!(store.unfinished().await.unwrap(), [kept]);
+}
+
+#[tokio::test]
+async fn a_database_that_is_locked_fails_writes_and_not_the_process() {
+    let (dir, store) = fresh();
+    let impatient = |session: &mut Session| Ok(session.connection.busy_timeout(Duration::ZERO)?);
+    store.write(impatient).await.unwrap();
+    let shell = rusqlite::Connection::open(owner::database(dir.path())).unwrap();
+    shell.execute_batch("BEGIN IMMEDIATE").unwrap();
+    let run = RunId::new();
+    assert!(store.append(first(run)).await.unwrap_err().detail.contains("locked"));
+    shell.execute_batch("ROLLBACK").unwrap();
+    store.append(first(run)).await.unwrap();
 }
 
 #[tokio::test]

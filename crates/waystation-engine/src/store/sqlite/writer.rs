@@ -168,7 +168,7 @@ impl Committer {
     /// one fails.
     fn settle(&mut self, batch: &mut Vec<Box<dyn Job>>) -> std::result::Result<(), String> {
         match self.commit(batch) {
-            Err(Stop::Once(_)) if batch.len() > 1 => batch.drain(..).try_for_each(|job| {
+            Err(Stop::Job(_)) if batch.len() > 1 => batch.drain(..).try_for_each(|job| {
                 let mut alone = vec![job];
                 let outcome = self.commit(&mut alone);
                 answer(&mut alone, outcome)
@@ -180,10 +180,10 @@ impl Committer {
     fn commit(&mut self, batch: &mut [Box<dyn Job>]) -> std::result::Result<(), Stop> {
         let begun = Instant::now();
         let begin = self.session.connection.execute_batch("BEGIN IMMEDIATE");
-        begin.map_err(|error| Stop::before_commit(&error))?;
+        begin.map_err(|error| Stop::after(&error, Stop::All))?;
         if let Err(error) = batch.iter_mut().try_for_each(|job| job.run(&mut self.session)) {
             self.roll_back();
-            return Err(Stop::before_commit(&error));
+            return Err(Stop::after(&error, Stop::Job));
         }
         let committed = self.session.connection.execute_batch("COMMIT");
         committed.map_err(|error| Stop::ForGood(format!("the commit failed: {error}")))?;
@@ -203,17 +203,19 @@ impl Committer {
 
 /// Why a transaction was not committed.
 enum Stop {
-    /// The next one may succeed.
-    Once(String),
+    /// One of its writes cannot be done; the others may be.
+    Job(String),
+    /// It could not begin, because somebody else has locked the database. Later ones may.
+    All(String),
     /// What is on disk is uncertain, or no further write can succeed.
     ForGood(String),
 }
 
 impl Stop {
-    fn before_commit(error: &rusqlite::Error) -> Stop {
-        let code = error.sqlite_error_code();
+    /// What an error before the commit means: that of the disk, and else what `otherwise` says.
+    fn after(error: &rusqlite::Error, otherwise: fn(String) -> Stop) -> Stop {
         let reason = error.to_string();
-        match code {
+        match error.sqlite_error_code() {
             Some(
                 ErrorCode::SystemIoFailure
                 | ErrorCode::DiskFull
@@ -225,7 +227,7 @@ impl Stop {
                 | ErrorCode::PermissionDenied
                 | ErrorCode::FileLockingProtocolFailed,
             ) => Stop::ForGood(reason),
-            _ => Stop::Once(reason),
+            _ => otherwise(reason),
         }
     }
 }
@@ -237,7 +239,7 @@ fn answer(
 ) -> std::result::Result<(), String> {
     let committed = match &outcome {
         Ok(()) => Ok(()),
-        Err(Stop::Once(reason) | Stop::ForGood(reason)) => Err(reason.as_str()),
+        Err(Stop::Job(reason) | Stop::All(reason) | Stop::ForGood(reason)) => Err(reason.as_str()),
     };
     batch.drain(..).for_each(|job| job.acknowledge(committed));
     match outcome {
