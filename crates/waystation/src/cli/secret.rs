@@ -4,10 +4,13 @@ use std::io::IsTerminal;
 use std::sync::Arc;
 
 use clap::Subcommand;
+use reqwest::Method;
 use waystation_core::error::{Code, Error};
+use waystation_engine::secret::Vault;
 use waystation_engine::store::Store;
 use waystation_engine::store::sqlite::{Options, SqliteStore};
 
+use super::local::Server;
 use super::{Outcome, terminal};
 use crate::app::open_vault;
 use crate::config::Config;
@@ -30,35 +33,52 @@ pub(super) enum Secret {
 
 impl Secret {
     pub(super) async fn execute(self, config: Config) -> Outcome {
-        let store: Arc<dyn Store> = match self {
-            Secret::List => {
-                Arc::new(SqliteStore::open_read_only(&config.data).map_err(Error::from)?)
-            }
-            _ => {
-                Arc::new(SqliteStore::open(&config.data, &Options::default()).map_err(Error::from)?)
-            }
-        };
-        if let Secret::List = self {
-            let secrets = store.secrets().await.map_err(Error::from)?;
-            secrets.iter().for_each(|(name, _)| terminal::print(name));
-            return Ok(());
-        }
-        let vault = open_vault(&config, store).await?;
         match self {
             Secret::Set { name } => {
-                vault.set(&name, &read_value(&name)?).await?;
+                let value = read_value(&name)?;
+                set(config, &name, value).await?;
                 terminal::say(&format!("Steps can use it as {{{{secrets.{name}}}}}"));
             }
-            Secret::Rm { name } => {
-                if !vault.remove(&name).await? {
-                    let text = format!("There is no secret {name}");
-                    return Err(Error::new(Code::NotFound, text).into());
-                }
+            Secret::List => {
+                let store = SqliteStore::open_read_only(&config.data).map_err(Error::from)?;
+                let secrets = store.secrets().await.map_err(Error::from)?;
+                secrets.iter().for_each(|(name, _)| terminal::print(name));
             }
-            Secret::List => {}
+            Secret::Rm { name } => remove(config, &name).await?,
         }
         Ok(())
     }
+}
+
+async fn set(config: Config, name: &str, value: String) -> Result<(), Error> {
+    match Server::of(&config.data).await {
+        Some(server) => server.call(Method::PUT, &path(name), Some(value)).await.map(drop),
+        None => open(&config).await?.set(name, &value).await,
+    }
+}
+
+async fn remove(config: Config, name: &str) -> Result<(), Error> {
+    if let Some(server) = Server::of(&config.data).await {
+        return server.call(Method::DELETE, &path(name), None).await.map(drop);
+    }
+    match open(&config).await?.remove(name).await? {
+        true => Ok(()),
+        false => Err(Error::new(Code::NotFound, format!("There is no secret {name}"))),
+    }
+}
+
+async fn open(config: &Config) -> Result<Vault, Error> {
+    let store = SqliteStore::open(&config.data, &Options::default())?;
+    open_vault(config, Arc::new(store)).await
+}
+
+/// Names hold nothing that a path could mistake; what is no name is refused by the server.
+fn path(name: &str) -> String {
+    let letters = name.chars().map(|letter| match letter {
+        'A'..='Z' | 'a'..='z' | '0'..='9' | '_' | '.' | '-' => letter,
+        _ => '!',
+    });
+    format!("/secrets/{}", letters.collect::<String>())
 }
 
 /// The value, typed unseen or piped in. Arguments would show it to other users of the machine.

@@ -7,6 +7,7 @@ mod pipelines;
 mod progress;
 mod reply;
 mod runs;
+mod secrets;
 mod status;
 
 use std::net::SocketAddr;
@@ -40,7 +41,9 @@ impl Context {
 /// All routes.
 pub fn router(context: Context) -> Router {
     let body_bytes_max = context.app.body_bytes_max;
+    let secrets = if context.is_local { secrets::routes() } else { Router::new() };
     Router::new()
+        .merge(secrets)
         .merge(pipelines::routes())
         .merge(runs::routes())
         .merge(blocks::routes())
