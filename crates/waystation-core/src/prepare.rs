@@ -3,6 +3,7 @@
 use serde_json::Value;
 
 use crate::error::{Code, Failure};
+use crate::limits::INTERRUPTIONS_PER_NODE;
 use crate::plan::{NodeIndex, Selection};
 use crate::run::Run;
 use crate::scope::{NodeScope, Secrets};
@@ -24,7 +25,7 @@ pub enum Prepared {
         /// Why, in words for the user.
         reason: String,
     },
-    /// The settings cannot be rendered on this run's values.
+    /// The settings cannot be rendered on this run's values, or crashes have used up the attempt.
     Fail(Failure),
 }
 
@@ -39,6 +40,9 @@ pub fn prepare(
 ) -> Prepared {
     let plan = &run.program.plan;
     let definition = &plan.nodes[node as usize];
+    if run.scheduler.is_worn_out(node) {
+        return Prepared::Fail(worn_out());
+    }
     if let Some(reason) = definition.selections.iter().find_map(|gate| closed(run, gate)) {
         return Prepared::Skip { reason };
     }
@@ -51,6 +55,12 @@ pub fn prepare(
         },
         Err(problem) => Prepared::Fail(Failure::fatal(Code::ExpressionFailed, problem.to_string())),
     }
+}
+
+/// A node that brings the process down must not do so for ever.
+fn worn_out() -> Failure {
+    let text = format!("the attempt was cut short {INTERRUPTIONS_PER_NODE} times");
+    Failure::fatal(Code::Interrupted, text)
 }
 
 /// Why a gate is closed, if it is.

@@ -37,7 +37,7 @@ pub struct Run {
 }
 
 /// What is known about one node of a run.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct NodeRecord {
     /// Its recorded result.
     pub output: Option<Arc<Value>>,
@@ -136,7 +136,8 @@ impl Run {
                 self.settle(*node, entry.at).skipped = Some(reason.as_str().into());
             }
             Fact::Logged { node, level, message } => {
-                self.log_line(entry.at, *node, *level, message);
+                let (node, level, message) = (*node, *level, message.clone());
+                self.log_line(LogLine { at: entry.at, node, level, message });
             }
             Fact::RunFinished { outcome } => {
                 self.finished_at = Some(entry.at);
@@ -153,9 +154,16 @@ impl Run {
         record
     }
 
-    fn log_line(&mut self, at: u64, node: Option<NodeIndex>, level: Level, message: &str) {
-        if self.log.len() < LOG_LINES_PER_RUN as usize {
-            self.log.push(LogLine { at, node, level, message: message.to_owned() });
+    /// Keeps a line unless it is the last one once more, or the log is full.
+    fn log_line(&mut self, line: LogLine) {
+        if self.log.len() >= LOG_LINES_PER_RUN as usize || self.log.last() == Some(&line) {
+            return;
+        }
+        let at = line.at;
+        self.log.push(line);
+        if self.log.len() + 1 == LOG_LINES_PER_RUN as usize {
+            let message = "The log is full: further lines are dropped".to_owned();
+            self.log.push(LogLine { at, node: None, level: Level::Warning, message });
         }
     }
 

@@ -1,5 +1,7 @@
 //! Graphs: in-degree counters over compact adjacency, joins, and the elimination of dead paths.
 
+use std::num::NonZeroU32;
+
 use super::{Action, NodeState, NodeStatus, Rules, Settled, display_name};
 use crate::plan::{Edge, Join, NodeIndex, Plan, Shape, When};
 
@@ -30,25 +32,34 @@ impl Topology {
         Topology { edges, offsets, incoming }
     }
 
-    fn outgoing(&self, node: NodeIndex) -> &[Edge] {
+    /// The edges that leave a node, numbered from 1 over the whole graph.
+    fn outgoing(&self, node: NodeIndex) -> impl Iterator<Item = (Option<NonZeroU32>, &Edge)> {
         let (from, to) = (self.offsets[node as usize], self.offsets[node as usize + 1]);
-        &self.edges[from as usize..to as usize]
+        let numbers = (from + 1..=to).map(NonZeroU32::new);
+        numbers.zip(&self.edges[from as usize..to as usize])
+    }
+
+    fn edge(&self, number: NonZeroU32) -> &Edge {
+        &self.edges[number.get() as usize - 1]
     }
 }
 
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub(super) struct State {
     /// Incoming edges of each node that have not settled.
     pending: Vec<u32>,
     /// Incoming edges of each node that are live.
     live: Vec<u32>,
+    /// The dead edge of each node that settled last: the reason, if the node is skipped.
+    blamed: Vec<Option<NonZeroU32>>,
     unsettled: usize,
 }
 
 impl State {
     pub(super) fn new(topology: &Topology) -> State {
         let count = topology.incoming.len();
-        State { pending: topology.incoming.clone(), live: vec![0; count], unsettled: count }
+        let pending = topology.incoming.clone();
+        State { pending, live: vec![0; count], blamed: vec![None; count], unsettled: count }
     }
 
     pub(super) fn start(&self, nodes: &mut [NodeState], actions: &mut Vec<Action>) {
@@ -73,13 +84,16 @@ impl State {
         actions: &mut Vec<Action>,
     ) {
         self.unsettled -= 1;
-        for edge in rules.topology.outgoing(node) {
+        for (number, edge) in rules.topology.outgoing(node) {
             let alive = is_live(&edge.when, how);
             let to = edge.to as usize;
             self.pending[to] -= 1;
             self.live[to] += u32::from(alive);
             if nodes[to].status != NodeStatus::Waiting {
                 continue;
+            }
+            if !alive {
+                self.blamed[to] = number;
             }
             match self.verdict(rules.plan.nodes[to].join, to, alive) {
                 Verdict::Wait => {}
@@ -89,8 +103,7 @@ impl State {
                 }
                 Verdict::Skip => {
                     nodes[to].status = NodeStatus::Skipping;
-                    let reason = skip_reason(rules.plan, edge, nodes);
-                    actions.push(Action::Skip { node: edge.to, reason });
+                    actions.push(self.skip(rules, nodes, edge.to));
                 }
             }
         }
@@ -108,16 +121,12 @@ impl State {
         }
     }
 
-    /// The skip of a node whose fate was decided before its journal had it.
-    pub(super) fn owed_skip(rules: Rules<'_>, nodes: &[NodeState], node: NodeIndex) -> Action {
-        let incoming = || rules.topology.edges.iter().filter(|edge| edge.to == node);
-        let source = |edge: &Edge| nodes[edge.from as usize].status;
-        let dead = |edge: &&Edge| {
-            let status = source(edge);
-            edge.when != When::Settled && status.is_settled() && status != NodeStatus::Completed
+    /// The skip of a node whose fate is decided.
+    pub(super) fn skip(&self, rules: Rules<'_>, nodes: &[NodeState], node: NodeIndex) -> Action {
+        let reason = match self.blamed[node as usize] {
+            Some(number) => skip_reason(rules.plan, rules.topology.edge(number), nodes),
+            None => "More dependencies are required than there are".into(),
         };
-        let blamed = incoming().find(dead).or_else(|| incoming().last());
-        let reason = blamed.map(|edge| skip_reason(rules.plan, edge, nodes)).unwrap_or_default();
         Action::Skip { node, reason }
     }
 }

@@ -79,17 +79,23 @@ impl NodeStatus {
         use NodeStatus::*;
         matches!(self, Completed | Failed | Skipped | Cancelled)
     }
+
+    /// Whether something is under way or owed.
+    fn is_transient(self) -> bool {
+        use NodeStatus::*;
+        matches!(self, Ready | Skipping | Running | Backoff)
+    }
 }
 
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 struct NodeState {
     status: NodeStatus,
     /// The attempt that is under way or next.
     attempt: u32,
-    /// How often the present attempt was cut short by a crash.
-    interruptions: u32,
-    /// When the next attempt is due, in `Backoff`.
-    retry_at: u64,
+    /// How often the present attempt was recorded as started: more than once after a crash.
+    starts: u32,
+    /// In `Running` when the attempt last started, in `Backoff` when the next one is due.
+    moment: u64,
 }
 
 #[derive(Clone, Debug, PartialEq)]
@@ -101,14 +107,14 @@ enum Phase {
     Ended,
 }
 
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 enum Flow {
     Graph(graph::State),
     Queue(queue::State),
 }
 
 /// The live state of one run: the fold of its journal.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Scheduler {
     phase: Phase,
     nodes: Vec<NodeState>,
@@ -128,8 +134,7 @@ pub struct Rules<'a> {
 impl Scheduler {
     /// A run that has not started.
     pub fn new(rules: Rules<'_>) -> Scheduler {
-        let fresh =
-            NodeState { status: NodeStatus::Waiting, attempt: 1, interruptions: 0, retry_at: 0 };
+        let fresh = NodeState { status: NodeStatus::Waiting, attempt: 1, starts: 0, moment: 0 };
         let flow = match &rules.plan.shape {
             Shape::Graph { .. } => Flow::Graph(graph::State::new(rules.topology)),
             Shape::Queue { items } => Flow::Queue(queue::State::new(items)),
@@ -146,6 +151,12 @@ impl Scheduler {
     /// The attempt of a node that is under way or next.
     pub fn attempt(&self, node: NodeIndex) -> u32 {
         self.nodes[node as usize].attempt
+    }
+
+    /// Whether a node's present attempt was cut short so often that it must not be made again.
+    pub fn is_worn_out(&self, node: NodeIndex) -> bool {
+        let state = &self.nodes[node as usize];
+        state.status == NodeStatus::Running && state.starts >= INTERRUPTIONS_PER_NODE
     }
 
     /// Whether the run's last entry has been applied.
@@ -191,7 +202,7 @@ impl Scheduler {
         actions: &mut Vec<Action>,
     ) -> bool {
         match fact {
-            Fact::NodeStarted { node, attempt } => self.node_started(*node, *attempt, actions),
+            Fact::NodeStarted { node, attempt } => self.node_started(now, *node, *attempt),
             Fact::NodeCompleted { node, attempt, port, .. } => {
                 self.expects(*node, *attempt)
                     && self.settle(rules, *node, Settled::Completed(port.as_deref()), actions)
@@ -221,26 +232,25 @@ impl Scheduler {
         self.nodes.get(node as usize).is_some_and(awaited)
     }
 
+    /// A gate is looked at before every attempt, so it may close on one that a crash cut short.
     fn may_skip(&self, node: NodeIndex) -> bool {
         let status = self.nodes.get(node as usize).map(|state| state.status);
-        matches!(status, Some(NodeStatus::Skipping | NodeStatus::Ready))
+        matches!(status, Some(NodeStatus::Skipping | NodeStatus::Ready | NodeStatus::Running))
     }
 
-    fn node_started(&mut self, node: NodeIndex, attempt: u32, actions: &mut Vec<Action>) -> bool {
+    /// A second start of the same attempt at another moment means that a crash cut the first short.
+    fn node_started(&mut self, now: u64, node: NodeIndex, attempt: u32) -> bool {
         if !self.expects(node, attempt) {
             return false;
         }
         let state = &mut self.nodes[node as usize];
-        if state.status == NodeStatus::Running {
-            state.interruptions += 1;
+        if state.status == NodeStatus::Running && state.moment == now {
+            return false;
         }
         state.status = NodeStatus::Running;
-        if state.interruptions <= INTERRUPTIONS_PER_NODE {
-            return true;
-        }
-        let text = format!("the attempt was cut short {INTERRUPTIONS_PER_NODE} times");
-        let failure = Failure::fatal(Code::Interrupted, text);
-        self.end(Outcome::Failed { node: Some(node), failure }, actions)
+        state.starts = state.starts.saturating_add(1);
+        state.moment = now;
+        true
     }
 
     fn node_failed(
@@ -258,9 +268,9 @@ impl Scheduler {
         {
             let at = now.saturating_add(retry::wait_ms(policy, state.attempt, after_ms, jitter));
             state.attempt += 1;
-            state.interruptions = 0;
+            state.starts = 0;
             state.status = NodeStatus::Backoff;
-            state.retry_at = at;
+            state.moment = at;
             let timer = Timer::Retry { node, attempt: state.attempt };
             actions.push(Action::SetTimer { timer, at });
             return true;
@@ -303,7 +313,8 @@ impl Scheduler {
                 true
             }
             Timer::Deadline => {
-                let seconds = rules.plan.deadline_ms.unwrap_or(0) as f64 / 1000.0;
+                let Some(limit_ms) = rules.plan.deadline_ms else { return false };
+                let seconds = limit_ms as f64 / 1000.0;
                 let text = format!("Pipeline timed out after {seconds} seconds");
                 let failure = Failure::fatal(Code::DeadlineExceeded, text);
                 self.end(Outcome::Failed { node: None, failure }, actions)
@@ -326,8 +337,7 @@ impl Scheduler {
             if state.status == NodeStatus::Running || state.status == NodeStatus::Ready {
                 actions.push(Action::Cancel { node: index as NodeIndex });
             }
-            if matches!(state.status, NodeStatus::Running | NodeStatus::Ready | NodeStatus::Backoff)
-            {
+            if state.status.is_transient() {
                 state.status = NodeStatus::Cancelled;
             }
         }
@@ -357,10 +367,12 @@ impl Scheduler {
                 }
                 NodeStatus::Backoff => {
                     let timer = Timer::Retry { node, attempt };
-                    actions.push(Action::SetTimer { timer, at: state.retry_at });
+                    actions.push(Action::SetTimer { timer, at: state.moment });
                 }
                 NodeStatus::Skipping => {
-                    actions.push(graph::State::owed_skip(rules, &self.nodes, node));
+                    if let Flow::Graph(graph) = &self.flow {
+                        actions.push(graph.skip(rules, &self.nodes, node));
+                    }
                 }
                 _ => {}
             }

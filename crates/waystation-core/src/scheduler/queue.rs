@@ -5,7 +5,7 @@ use std::collections::VecDeque;
 use super::{Action, NodeState, NodeStatus, Settled};
 use crate::plan::{NodeIndex, Plan, QueueItem, Shape};
 
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub(super) struct State {
     queue: VecDeque<u32>,
     executed: Vec<bool>,

@@ -337,6 +337,8 @@ impl Live {
     }
 
     fn finish(&mut self, outcome: Outcome) {
+        // What was asked for before the end came must not be recorded after it.
+        self.actions.clear();
         self.starting.clear();
         self.attempts.clear();
         self.timers.clear();
