@@ -120,8 +120,10 @@ impl Scope for NodeScope<'_> {
         let program = &self.run.program;
         let mut names: Vec<String> =
             ["input", "outputs", "secrets", "run", "now"].map(String::from).into();
-        names.extend(program.producers.keys().cloned());
-        names.extend(program.by_id.keys().map(|id| format!("outputs.{id}")));
+        let made = program.producers.keys().filter(|name| self.run.named_output(name).is_some());
+        names.extend(made.cloned());
+        let ended = program.by_id.iter().filter(|(_, node)| self.output_of(**node).is_some());
+        names.extend(ended.map(|(id, _)| format!("outputs.{id}")));
         names.extend(program.plan.variables.keys().cloned());
         if let Some(input) = self.run.input.as_object() {
             names.extend(input.keys().cloned());

@@ -76,7 +76,7 @@ impl Reader<'_> {
         let kind = self.optional_text("type").unwrap_or_else(|| HTTP.into());
         let (name, usid) = (self.required_text("step_name"), self.required_text("usid"));
         let work = match kind.as_str() {
-            HTTP => self.http(),
+            HTTP => Some(self.http()),
             SET => self.set(),
             _ => self.problem(&format!("Unknown type: {kind}; the types are {HTTP} and {SET}")),
         };
@@ -103,27 +103,27 @@ impl Reader<'_> {
 
     /// A value may well be null.
     fn set(&mut self) -> Option<Work> {
-        match self.fields.remove("value") {
+        match self.fields.shift_remove("value") {
             Some(value) => Some(Work::Set { value }),
             None => self.problem("Missing required field: value"),
         }
     }
 
-    fn http(&mut self) -> Option<Work> {
-        let url = self.service_url();
-        let method = self.method();
+    /// What has a problem is left empty, so that the templates of the rest can be checked.
+    fn http(&mut self) -> Work {
+        let url = self.service_url().unwrap_or_default();
+        let method = self.method().unwrap_or_default();
         let headers = self.headers();
         let mapping = self.mapping();
-        let (url, method) = (url?, method?);
         if let Some(mapping) = &mapping
             && sends_query(&method)
             && !may_be_object(mapping)
         {
-            return self.problem(&format!(
+            self.problem::<()>(&format!(
                 "The mapping must be an object: {method} sends it as query parameters"
             ));
         }
-        Some(Work::Http { url, method, headers, mapping })
+        Work::Http { url, method, headers, mapping }
     }
 
     fn service_url(&mut self) -> Option<String> {
@@ -177,7 +177,7 @@ impl Reader<'_> {
                 return self.problem(&text);
             }
         }
-        config.remove("mapping").filter(|mapping| !mapping.is_null()).or(template)
+        config.shift_remove("mapping").filter(|mapping| !mapping.is_null()).or(template)
     }
 
     fn outputs(&mut self) -> Vec<String> {
@@ -193,7 +193,8 @@ impl Reader<'_> {
         };
         for name in texts.iter().filter(|name| TAKEN.contains(&name.as_str())) {
             let prefix = &self.prefix;
-            let text = format!("{prefix}: The output {name} has the name of something else");
+            let text =
+                format!("{prefix}: The output {name} has a name that templates already know");
             self.findings.warnings.push(text);
         }
         texts
@@ -220,7 +221,7 @@ impl Reader<'_> {
     }
 
     fn optional(&mut self, field: &str) -> Option<Value> {
-        self.fields.remove(field).filter(|value| !value.is_null())
+        self.fields.shift_remove(field).filter(|value| !value.is_null())
     }
 
     fn required(&mut self, field: &str) -> Option<Value> {
