@@ -2,6 +2,10 @@
 
 /// Nodes in one plan, unless a setting says otherwise.
 pub const NODES_PER_PLAN: usize = 4_096;
+/// Edges in one plan.
+pub const EDGES_PER_PLAN: usize = 1_000_000;
+/// Nesting of a node in a definition. Plans nest it deeper, and have to stay readable.
+pub const DEFINITION_DEPTH: usize = 100;
 /// Bytes of one template or condition.
 pub const EXPRESSION_BYTES: usize = 8_192;
 /// Nodes of one parsed expression.

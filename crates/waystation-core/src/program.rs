@@ -40,7 +40,9 @@ impl Program {
         let (by_id, by_name, producers) = index_names(&plan);
         let mut problems = Vec::new();
         let mut templates = Vec::with_capacity(plan.nodes.len());
-        let known = |name: &str| by_id.contains_key(name) || producers.contains_key(name);
+        let known = |name: &str| {
+            by_id.contains_key(name) || by_name.contains_key(name) || producers.contains_key(name)
+        };
         for (index, node) in plan.nodes.iter().enumerate() {
             match Template::compile(&node.config, &known) {
                 Ok(template) => templates.push(template),
@@ -86,7 +88,8 @@ fn index_names(plan: &Plan) -> Names {
     let mut by_id = HashMap::with_capacity(plan.nodes.len());
     let mut by_name = HashMap::with_capacity(plan.nodes.len());
     let mut producers: HashMap<String, Vec<NodeIndex>> = HashMap::new();
-    for (index, node) in plan.nodes.iter().enumerate() {
+    let nodes = plan.nodes.iter().enumerate();
+    for (index, node) in nodes.filter(|(_, node)| !node.hidden) {
         by_id.insert(node.id.clone(), index as NodeIndex);
         by_name.entry(node.name.clone()).or_insert(index as NodeIndex);
         for output in &node.outputs {

@@ -98,13 +98,16 @@ impl Run {
         run
     }
 
-    /// Folds one entry and adds what follows from it to `actions`.
-    pub fn apply(&mut self, entry: &Entry, actions: &mut Vec<Action>) {
+    /// Folds one entry and adds what follows from it to `actions`. Answers whether the entry changed
+    /// anything: a stale or repeated one does not.
+    pub fn apply(&mut self, entry: &Entry, actions: &mut Vec<Action>) -> bool {
         self.next_seq += 1;
         let program = Arc::clone(&self.program);
-        if self.scheduler.apply(program.rules(), entry, actions) {
+        let applied = self.scheduler.apply(program.rules(), entry, actions);
+        if applied {
             self.record(entry);
         }
+        applied
     }
 
     fn record(&mut self, entry: &Entry) {

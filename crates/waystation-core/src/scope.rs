@@ -57,7 +57,7 @@ impl<'a> NodeScope<'a> {
     }
 
     /// The run's input under its several spellings, after the outputs in order of look-up.
-    fn from_input(&self, name: &str) -> Option<&Value> {
+    fn in_input(&self, name: &str) -> Option<&Value> {
         let input = self.run.input.as_object()?;
         match name {
             "original_input" | "input_data" => input.get(name),
@@ -104,7 +104,7 @@ impl Scope for NodeScope<'_> {
         if let Some(output) = self.node_output(head, second.as_deref()) {
             return Some(borrowed(output, 2));
         }
-        let plain = self.run.named_output(head).or_else(|| self.from_input(head));
+        let plain = self.run.named_output(head).or_else(|| self.in_input(head));
         if let Some(value) = plain.or_else(|| self.run.program.plan.variables.get(head)) {
             return Some(borrowed(value, 1));
         }
@@ -120,8 +120,10 @@ impl Scope for NodeScope<'_> {
         let program = &self.run.program;
         let mut names: Vec<String> =
             ["input", "outputs", "secrets", "run", "now"].map(String::from).into();
-        names.extend(program.producers.keys().cloned());
-        names.extend(program.by_id.keys().map(|id| format!("outputs.{id}")));
+        let made = program.producers.keys().filter(|name| self.run.named_output(name).is_some());
+        names.extend(made.cloned());
+        let ended = program.by_id.iter().filter(|(_, node)| self.output_of(**node).is_some());
+        names.extend(ended.map(|(id, _)| format!("outputs.{id}")));
         names.extend(program.plan.variables.keys().cloned());
         if let Some(input) = self.run.input.as_object() {
             names.extend(input.keys().cloned());

@@ -1,12 +1,12 @@
 //! A pipeline's definition into a plan.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap, HashSet};
 
 use serde_json::{Map, Value, json};
 
-use super::order::{self, Dependency, Names};
+use super::order::{self, Dependency, Names, Room};
 use super::settings::{Findings, Settings};
-use super::step::{Step, Work};
+use super::step::{Step, Work, sends_query};
 use crate::expr::{Key, Template};
 use crate::plan::{
     Dialect, Edge, Join, Missing, Node, NodeIndex, OnFailure, PLAN_FORMAT, Plan, Retry, Selection,
@@ -29,54 +29,62 @@ pub fn compile(
     steps_max: usize,
 ) -> Result<Compiled, Vec<String>> {
     let mut findings = Findings::default();
-    let settings = match settings.map(serde_json::from_str::<Value>) {
-        None => Settings::default(),
-        Some(Ok(value)) => Settings::parse(&value, &mut findings),
-        Some(Err(error)) => return Err(vec![format!("PIPELINE_SETTINGS: {error}")]),
-    };
-    let steps = read_steps(steps, steps_max, &mut findings.errors);
-    let names = Names::new(&steps);
-    let dependencies = order::resolve(&steps, &names, &mut findings.errors);
-    let references = references(&steps, &names, &mut findings.errors);
+    let settings = read_settings(settings, &mut findings);
+    let steps = read_steps(steps, steps_max, &mut findings);
+    let (names, mut room) = (Names::new(&steps), Room::new());
+    let dependencies = order::resolve(&steps, &names, &mut room, &mut findings);
+    let references = references(&steps, &names, &mut room, &mut findings.errors);
+    findings.errors.extend(room.problem());
+    let order = order::topological(&steps, &dependencies).unwrap_or_else(|cycle| {
+        let path = cycle.join(" -> ");
+        findings.errors.push(format!("Cycle detected in workflow dependencies: {path}"));
+        Vec::new()
+    });
     if !findings.errors.is_empty() {
         return Err(findings.errors);
     }
-    let order = order::topological(&steps, &dependencies).map_err(|cycle| {
-        vec![format!("Cycle detected in workflow dependencies: {}", cycle.join(" -> "))]
-    })?;
     let edges = Edges::new(&order, &dependencies, &references);
     Ok(Compiled { plan: plan(steps, &order, edges, settings), warnings: findings.warnings })
 }
 
-fn read_steps(text: Option<&str>, steps_max: usize, errors: &mut Vec<String>) -> Vec<Step> {
-    let value = match text.map(serde_json::from_str::<Value>) {
-        None | Some(Ok(Value::Null)) => {
-            errors.push("Missing STEPS_CONFIG".into());
-            return Vec::new();
-        }
-        Some(Ok(value)) => value,
+fn read_settings(text: Option<&str>, findings: &mut Findings) -> Settings {
+    match text.map(serde_json::from_str::<Value>) {
+        None => Settings::default(),
+        Some(Ok(value)) => Settings::parse(&value, findings),
         Some(Err(error)) => {
-            errors.push(format!("STEPS_CONFIG: {error}"));
+            findings.errors.push(format!("PIPELINE_SETTINGS: {error}"));
+            Settings::default()
+        }
+    }
+}
+
+fn read_steps(text: Option<&str>, steps_max: usize, findings: &mut Findings) -> Vec<Step> {
+    let items = match items(text, steps_max) {
+        Ok(items) => items,
+        Err(problem) => {
+            findings.errors.push(problem);
             return Vec::new();
         }
     };
-    let Value::Array(items) = value else {
-        errors.push("STEPS_CONFIG must be a non-empty array".into());
-        return Vec::new();
-    };
-    if items.is_empty() {
-        errors.push("STEPS_CONFIG must be a non-empty array".into());
-    }
-    if items.len() > steps_max {
-        let count = items.len();
-        errors.push(format!(
-            "STEPS_CONFIG has {count} steps; at most {steps_max} are allowed (WAYSTATION_MAX_STEPS)"
-        ));
-        return Vec::new();
-    }
-    report_duplicates(&items, errors);
+    report_duplicates(&items, &mut findings.errors);
     let numbered = items.into_iter().enumerate();
-    numbered.filter_map(|(index, item)| Step::parse(item, index + 1, errors)).collect()
+    numbered.map(|(index, item)| Step::parse(item, index + 1, findings)).collect()
+}
+
+fn items(text: Option<&str>, steps_max: usize) -> Result<Vec<Value>, String> {
+    let value = match text.map(serde_json::from_str::<Value>) {
+        None | Some(Ok(Value::Null)) => return Err("Missing STEPS_CONFIG".into()),
+        Some(Ok(value)) => value,
+        Some(Err(error)) => return Err(format!("STEPS_CONFIG: {error}")),
+    };
+    match value {
+        Value::Array(items) if items.len() > steps_max => Err(format!(
+            "STEPS_CONFIG has {} steps; at most {steps_max} are allowed (WAYSTATION_MAX_STEPS)",
+            items.len()
+        )),
+        Value::Array(items) if !items.is_empty() => Ok(items),
+        _ => Err("STEPS_CONFIG must be a non-empty array".into()),
+    }
 }
 
 fn report_duplicates(items: &[Value], errors: &mut Vec<String>) {
@@ -91,15 +99,21 @@ fn report_duplicates(items: &[Value], errors: &mut Vec<String>) {
 }
 
 /// The steps whose outputs each step's templates mention; templates that do not parse are problems.
-fn references(steps: &[Step], names: &Names<'_>, errors: &mut Vec<String>) -> Vec<Vec<usize>> {
-    let known = |name: &str| names.resolve(name).is_some();
+fn references(
+    steps: &[Step],
+    names: &Names<'_>,
+    room: &mut Room,
+    errors: &mut Vec<String>,
+) -> Vec<Vec<usize>> {
+    let known = |name: &str| names.makers(name).or_else(|| names.called(name)).is_some();
     let mut all = Vec::with_capacity(steps.len());
     for (index, step) in steps.iter().enumerate() {
-        let mut found = Vec::new();
+        let mut found = BTreeSet::new();
         match Template::compile(&config(&step.work), &known) {
             Ok(template) => {
-                let heads = template.paths().filter_map(producer_name);
-                found.extend(heads.filter_map(|name| names.resolve(name)).flatten());
+                let mentioned: HashSet<_> = template.paths().filter_map(Mention::read).collect();
+                let makers = mentioned.iter().filter_map(|mention| mention.makers(names));
+                found.extend(makers.flat_map(|steps| room.take(steps)));
             }
             Err(problems) => errors.extend(
                 problems
@@ -107,22 +121,41 @@ fn references(steps: &[Step], names: &Names<'_>, errors: &mut Vec<String>) -> Ve
                     .map(|problem| format!("Step {} ({}): {problem}", index + 1, step.name)),
             ),
         }
-        found.sort_unstable();
-        found.dedup();
-        all.push(found);
+        all.push(found.into_iter().collect());
     }
     all
 }
 
-/// The name in a path that may stand for a step or its output.
-fn producer_name(path: &[Key]) -> Option<&str> {
-    let mut names = path.iter().map(|key| match key {
-        Key::Name(name) => Some(&**name),
-        Key::Index(_) => None,
-    });
-    match names.next()?? {
-        "outputs" => names.next()?,
-        name => Some(name),
+/// A path's way of naming a step or what it makes.
+#[derive(PartialEq, Eq, Hash)]
+enum Mention<'p> {
+    /// `<output>`
+    Output(&'p str),
+    /// `outputs.<step>`
+    Step(&'p str),
+    /// `<step>.output`, unless no step is called that.
+    Either(&'p str),
+}
+
+impl<'p> Mention<'p> {
+    fn read(path: &'p [Key]) -> Option<Mention<'p>> {
+        let name = |index: usize| match path.get(index) {
+            Some(Key::Name(name)) => Some(&**name),
+            _ => None,
+        };
+        Some(match (name(0)?, name(1)) {
+            ("outputs", Some(step)) => Mention::Step(step),
+            (head, Some("output")) => Mention::Either(head),
+            (head, _) => Mention::Output(head),
+        })
+    }
+
+    fn makers<'n>(&self, names: &'n Names<'_>) -> Option<&'n [usize]> {
+        match self {
+            Mention::Output(name) => names.makers(name),
+            Mention::Step(name) => names.called(name),
+            Mention::Either(name) => names.called(name).or_else(|| names.makers(name)),
+        }
     }
 }
 
@@ -206,7 +239,9 @@ fn plan(steps: Vec<Step>, order: &[usize], edges: Edges, settings: Settings) -> 
     let mut steps: Vec<Option<Step>> = steps.into_iter().map(Some).collect();
     let ordered = order.iter().filter_map(|index| steps[*index].take());
     let mut nodes: Vec<Node> = ordered.map(|step| node(step, &settings)).collect();
-    nodes.extend(edges.merges.iter().enumerate().map(|(index, name)| merge_node(index, name)));
+    let taken: HashSet<String> = nodes.iter().map(|node| node.id.clone()).collect();
+    let free = (0..).map(|number| format!("merge {number}")).filter(|id| !taken.contains(id));
+    nodes.extend(edges.merges.iter().zip(free).map(|(name, id)| merge_node(id, name)));
     Plan {
         format: PLAN_FORMAT,
         dialect: Dialect::Pipeline,
@@ -240,10 +275,9 @@ fn node(step: Step, settings: &Settings) -> Node {
     }
 }
 
-fn merge_node(index: usize, name: &str) -> Node {
+fn merge_node(id: String, name: &str) -> Node {
     Node {
-        // A space keeps the id apart from names that templates can spell.
-        id: format!("merge {index}"),
+        id,
         name: name.to_owned(),
         kind: "merge".into(),
         config: Value::Null,
@@ -276,7 +310,7 @@ fn config(work: &Work) -> Value {
     if !headers.is_empty() {
         config["headers"] = Value::Object(headers.clone());
     }
-    let place = if method == "GET" || method == "HEAD" { "params" } else { "body" };
+    let place = if sends_query(method) { "params" } else { "body" };
     if let Some(mapping) = mapping {
         config[place] = mapping.clone();
     }

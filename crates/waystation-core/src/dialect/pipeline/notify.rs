@@ -42,12 +42,14 @@ impl Notifier {
     pub fn fold(&mut self, entry: &Entry) -> Vec<Value> {
         let was_known = |run: &Run, node: NodeIndex| run.nodes[node as usize].attempts > 0;
         let known = node_of(&entry.fact).is_some_and(|node| was_known(&self.run, node));
-        self.run.apply(entry, &mut Vec::new());
+        if !self.run.apply(entry, &mut Vec::new()) {
+            return Vec::new();
+        }
         let events = self.events(&entry.fact, known);
-        events.into_iter().map(|(event, data)| self.envelope(event, entry.at, data)).collect()
+        events.into_iter().map(|(event, data)| self.envelope(event, entry.at, &data)).collect()
     }
 
-    fn envelope(&self, event: &str, at: u64, data: Value) -> Value {
+    fn envelope(&self, event: &str, at: u64, data: &Value) -> Value {
         let start = self.run.start.as_ref();
         json!({
             "event": event,

@@ -1,13 +1,18 @@
 //! Dependencies: what their names refer to, cycles, and the order in which steps are listed.
 
 use std::cmp::Reverse;
-use std::collections::{BinaryHeap, HashMap};
+use std::collections::{BinaryHeap, HashMap, HashSet};
 
+use super::settings::Findings;
 use super::step::Step;
 use crate::error::nearest;
+use crate::limits::EDGES_PER_PLAN;
 
 /// Names that the run's input always has.
 const GIVEN: [&str; 2] = ["original_input", "input_data"];
+
+/// How the names of selections begin.
+const SELECTION: &str = "selection_";
 
 /// What one dependency refers to.
 #[derive(Clone, Debug, PartialEq)]
@@ -21,78 +26,123 @@ pub(super) struct Dependency {
 impl Dependency {
     /// Whether it is a gate rather than a need for data.
     pub(super) fn is_selection(&self) -> bool {
-        self.name.starts_with("selection_")
+        self.name.starts_with(SELECTION)
     }
 }
 
-/// The names by which steps can be referred to.
+/// The names by which steps can be referred to, each with the indexes of the steps behind it.
 pub(super) struct Names<'a> {
     outputs: HashMap<&'a str, Vec<usize>>,
-    others: HashMap<&'a str, usize>,
+    usids: HashMap<&'a str, Vec<usize>>,
+    steps: HashMap<&'a str, Vec<usize>>,
+    labels: HashMap<&'a str, Vec<usize>>,
 }
 
 impl<'a> Names<'a> {
     pub(super) fn new(steps: &'a [Step]) -> Names<'a> {
-        let mut outputs: HashMap<&str, Vec<usize>> = HashMap::new();
-        let mut others = HashMap::new();
-        for (index, step) in steps.iter().enumerate() {
-            for output in &step.outputs {
-                let producers = outputs.entry(output).or_default();
-                if producers.last() != Some(&index) {
-                    producers.push(index);
-                }
-            }
+        Names {
+            outputs: index(steps, |step| &step.outputs),
+            usids: index(steps, |step| std::slice::from_ref(&step.usid)),
+            steps: index(steps, |step| std::slice::from_ref(&step.name)),
+            labels: index(steps, |step| &step.labels),
         }
-        for (index, step) in steps.iter().enumerate() {
-            others.entry(step.usid.as_str()).or_insert(index);
-        }
-        for (index, step) in steps.iter().enumerate() {
-            others.entry(step.name.as_str()).or_insert(index);
-        }
-        for (index, step) in steps.iter().enumerate() {
-            for label in &step.labels {
-                others.entry(label.as_str()).or_insert(index);
-            }
-        }
-        Names { outputs, others }
     }
 
-    /// The steps behind a name: producers of the output, else the step with that usid, name or label.
-    pub(super) fn resolve(&self, name: &str) -> Option<Vec<usize>> {
-        let single = || self.others.get(name).map(|index| vec![*index]);
-        self.outputs.get(name).cloned().or_else(single)
+    /// The steps behind a dependency: those that make the output, else those with that usid, name or
+    /// label.
+    fn resolve(&self, name: &str) -> Option<&[usize]> {
+        let levels = [&self.outputs, &self.usids, &self.steps, &self.labels];
+        levels.into_iter().find_map(|level| level.get(name)).map(Vec::as_slice)
+    }
+
+    /// The steps that make an output.
+    pub(super) fn makers(&self, output: &str) -> Option<&[usize]> {
+        self.outputs.get(output).map(Vec::as_slice)
+    }
+
+    /// The steps that templates know by this usid or name.
+    pub(super) fn called(&self, name: &str) -> Option<&[usize]> {
+        self.usids.get(name).or_else(|| self.steps.get(name)).map(Vec::as_slice)
     }
 
     fn all(&self) -> impl Iterator<Item = &str> {
-        self.outputs.keys().chain(self.others.keys()).copied()
+        let levels = [&self.outputs, &self.usids, &self.steps, &self.labels];
+        levels.into_iter().flat_map(|level| level.keys().copied())
     }
+}
+
+fn index<'a>(
+    steps: &'a [Step],
+    names: impl Fn(&'a Step) -> &'a [String],
+) -> HashMap<&'a str, Vec<usize>> {
+    let mut index: HashMap<&str, Vec<usize>> = HashMap::new();
+    for (number, step) in steps.iter().enumerate() {
+        for name in names(step).iter().filter(|name| !name.is_empty()) {
+            let known = index.entry(name).or_default();
+            if known.last() != Some(&number) {
+                known.push(number);
+            }
+        }
+    }
+    index
 }
 
 /// Resolves every dependency of every step; unknown names are problems.
 pub(super) fn resolve(
     steps: &[Step],
     names: &Names<'_>,
-    errors: &mut Vec<String>,
+    room: &mut Room,
+    findings: &mut Findings,
 ) -> Vec<Vec<Dependency>> {
     let mut resolved = Vec::with_capacity(steps.len());
     for (index, step) in steps.iter().enumerate() {
         let mut found = Vec::with_capacity(step.dependencies.len());
-        for name in &step.dependencies {
+        let mut seen = HashSet::new();
+        for name in step.dependencies.iter().filter(|name| seen.insert(name.as_str())) {
             match names.resolve(name) {
-                Some(mut producers) => {
-                    // A step may refine an output that others make too; then it waits for them.
-                    if producers.len() > 1 {
-                        producers.retain(|producer| *producer != index);
-                    }
-                    found.push(Dependency { name: name.clone(), producers });
-                }
+                Some(steps) => found.push(dependency(name, room.take(steps), index)),
                 None if GIVEN.contains(&name.as_str()) => {}
-                None => errors.push(unknown(step, index, name, names)),
+                None => findings.errors.push(unknown(step, index, name, names)),
+            }
+            if name.starts_with(SELECTION) && names.makers(name).is_none() {
+                findings.warnings.push(no_selection(step, index, name));
             }
         }
         resolved.push(found);
     }
     resolved
+}
+
+/// How many edges a plan may yet get. A few names that many steps make and many use would otherwise
+/// fill the memory.
+pub(super) struct Room {
+    left: Option<usize>,
+}
+
+impl Room {
+    pub(super) fn new() -> Room {
+        Room { left: Some(EDGES_PER_PLAN) }
+    }
+
+    /// The same steps, or none where they are too many.
+    pub(super) fn take<'s>(&mut self, steps: &'s [usize]) -> &'s [usize] {
+        self.left = self.left.and_then(|left| left.checked_sub(steps.len()));
+        if self.left.is_some() { steps } else { &[] }
+    }
+
+    /// What is wrong, if it did not suffice.
+    pub(super) fn problem(&self) -> Option<String> {
+        let text =
+            || format!("STEPS_CONFIG has more than {EDGES_PER_PLAN} connections between steps");
+        self.left.is_none().then(text)
+    }
+}
+
+fn dependency(name: &str, producers: &[usize], index: usize) -> Dependency {
+    let others = || producers.iter().copied().filter(|producer| *producer != index).collect();
+    // A step may refine an output that others make too; then it waits for them.
+    let producers = if producers.len() > 1 { others() } else { producers.to_vec() };
+    Dependency { name: name.to_owned(), producers }
 }
 
 fn unknown(step: &Step, index: usize, name: &str, names: &Names<'_>) -> String {
@@ -102,6 +152,11 @@ fn unknown(step: &Step, index: usize, name: &str, names: &Names<'_>) -> String {
         false => format!(" (did you mean {}?)", near.join(", ")),
     };
     format!("Step {} ({}): Unknown dependency: {name}{hint}", index + 1, step.name)
+}
+
+fn no_selection(step: &Step, index: usize, name: &str) -> String {
+    let place = format!("Step {} ({})", index + 1, step.name);
+    format!("{place}: {name} is no output, so that the step will always be aborted")
 }
 
 /// The topological order, with ties by usid; or the names along a cycle.

@@ -1,12 +1,15 @@
 //! The body of `POST /execute`, taken apart without parsing the steps, which are often known already.
 
 use std::borrow::Cow;
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 
 use serde_json::value::RawValue;
 use serde_json::{Map, Value};
 
 use crate::error::{Code, Error};
+
+/// Bytes of a name.
+const NAME_BYTES: usize = 256;
 
 /// One request to run a pipeline.
 #[derive(Debug)]
@@ -26,38 +29,86 @@ pub struct Request<'a> {
 }
 
 impl<'a> Request<'a> {
-    /// Takes a body apart. The error is for a body that is no JSON object, or has a field of the
-    /// wrong type.
+    /// Takes a body apart. The error is for a body that is no JSON object, or has fields of the wrong
+    /// type, all of which it names.
     pub fn parse(body: &'a str) -> Result<Request<'a>, Error> {
-        let mut fields: HashMap<Cow<'a, str>, &'a RawValue> =
-            serde_json::from_str(body).map_err(|error| invalid(&not_an_object(body, &error)))?;
-        let mut take = |name: &str| fields.remove(name).map(RawValue::get);
-        let (steps, settings) = (present(take("STEPS_CONFIG")), present(take("PIPELINE_SETTINGS")));
-        let workflow_id = text(take("workflow_id"), "workflow_id")?;
-        let namespace = text(take("namespace"), "namespace")?;
-        let workflow_name = text(take("workflow_name"), "workflow_name")?;
-        let mut input = Map::new();
-        input.insert("original_input".into(), value(take("original_input"), "original_input")?);
-        input.insert("input_data".into(), object(take("input_data"), "input_data")?);
-        for (name, raw) in fields {
-            input.insert(name.to_string(), value(Some(raw.get()), &name)?);
+        // Sorted, so that the same body gives the same input every time.
+        let fields: BTreeMap<Cow<'a, str>, &'a RawValue> =
+            serde_json::from_str(body).map_err(|error| invalid(not_an_object(body, &error)))?;
+        let mut reader = Reader { fields, problems: Vec::new() };
+        let request = Request {
+            workflow_id: reader.text("workflow_id").unwrap_or_else(|| "unknown".into()),
+            namespace: reader.text("namespace").unwrap_or_else(|| "default".into()),
+            workflow_name: reader.text("workflow_name"),
+            steps: reader.raw("STEPS_CONFIG"),
+            settings: reader.raw("PIPELINE_SETTINGS"),
+            input: reader.input(),
+        };
+        if reader.problems.is_empty() {
+            Ok(request)
+        } else {
+            Err(invalid(reader.problems.join("; ")))
         }
-        Ok(Request {
-            workflow_id: workflow_id.unwrap_or_else(|| "unknown".into()),
-            namespace: namespace.unwrap_or_else(|| "default".into()),
-            workflow_name,
-            steps,
-            settings,
-            input: Value::Object(input),
-        })
     }
 }
 
-fn present(raw: Option<&str>) -> Option<&str> {
-    raw.filter(|raw| *raw != "null")
+/// The fields that are not read yet, and what was wrong with the others.
+struct Reader<'a> {
+    fields: BTreeMap<Cow<'a, str>, &'a RawValue>,
+    problems: Vec<String>,
 }
 
-fn invalid(message: &str) -> Error {
+impl<'a> Reader<'a> {
+    /// A field as it came; null is as good as nothing.
+    fn raw(&mut self, name: &str) -> Option<&'a str> {
+        self.fields.remove(name).map(RawValue::get).filter(|raw| *raw != "null")
+    }
+
+    fn value(&mut self, name: &str) -> Option<Value> {
+        let raw = self.raw(name)?;
+        let problem = |error| self.problems.push(format!("Field {name}: {error}"));
+        serde_json::from_str(raw).map_err(problem).ok()
+    }
+
+    /// A name: a string, or a number, which is often used for one. An empty one says nothing.
+    fn text(&mut self, name: &str) -> Option<String> {
+        let problem = match self.value(name)? {
+            Value::String(text) if text.is_empty() => return None,
+            Value::String(text) if text.len() <= NAME_BYTES => return Some(text),
+            Value::Number(number) => return Some(number.to_string()),
+            Value::String(_) => format!("Field {name} is longer than {NAME_BYTES} bytes"),
+            _ => format!("Field {name} must be a string"),
+        };
+        self.problems.push(problem);
+        None
+    }
+
+    fn object(&mut self, name: &str) -> Map<String, Value> {
+        match self.value(name) {
+            None => Map::new(),
+            Some(Value::Object(fields)) => fields,
+            Some(_) => {
+                self.problems.push(format!("Field {name} must be an object"));
+                Map::new()
+            }
+        }
+    }
+
+    /// What is left, after the two fields that always exist.
+    fn input(&mut self) -> Value {
+        let mut input = Map::new();
+        input.insert("original_input".into(), self.value("original_input").unwrap_or_default());
+        input.insert("input_data".into(), self.object("input_data").into());
+        let names: Vec<String> = self.fields.keys().map(ToString::to_string).collect();
+        for name in names {
+            let value = self.value(&name).unwrap_or_default();
+            input.insert(name, value);
+        }
+        Value::Object(input)
+    }
+}
+
+fn invalid(message: String) -> Error {
     Error::new(Code::BodyInvalid, message)
 }
 
@@ -70,28 +121,4 @@ fn not_an_object(body: &str, error: &serde_json::Error) -> String {
         _ => "no object",
     };
     format!("The body must be a JSON object, but it is {kind}")
-}
-
-fn value(raw: Option<&str>, name: &str) -> Result<Value, Error> {
-    let Some(raw) = raw else { return Ok(Value::Null) };
-    serde_json::from_str(raw).map_err(|error| invalid(&format!("Field {name}: {error}")))
-}
-
-fn object(raw: Option<&str>, name: &str) -> Result<Value, Error> {
-    match value(raw, name)? {
-        Value::Null => Ok(Value::Object(Map::new())),
-        object @ Value::Object(_) => Ok(object),
-        _ => Err(invalid(&format!("Field {name} must be an object"))),
-    }
-}
-
-/// A name: a string, or a number, which is often used for one.
-fn text(raw: Option<&str>, name: &str) -> Result<Option<String>, Error> {
-    match value(raw, name)? {
-        Value::Null => Ok(None),
-        Value::String(text) if text.len() <= 256 => Ok(Some(text)),
-        Value::String(_) => Err(invalid(&format!("Field {name} is longer than 256 bytes"))),
-        Value::Number(number) => Ok(Some(number.to_string())),
-        _ => Err(invalid(&format!("Field {name} must be a string"))),
-    }
 }

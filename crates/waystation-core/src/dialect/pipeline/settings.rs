@@ -41,19 +41,24 @@ impl Settings {
         let Some(sections) = section(value, "PIPELINE_SETTINGS", findings) else { return settings };
         for (name, value) in sections {
             let path = format!("PIPELINE_SETTINGS.{name}");
-            match (name.as_str(), section(value, &path, findings)) {
-                ("error_handling", Some(fields)) => settings.error_handling(fields, findings),
-                ("timeouts", Some(fields)) => settings.timeouts(fields, findings),
-                ("notifications", Some(fields)) => settings.notifications(fields, findings),
-                ("error_handling" | "timeouts" | "notifications", None) => {}
-                _ => findings.warnings.push(format!("{path} has no effect: no such setting")),
+            let read = match name.as_str() {
+                "error_handling" => Settings::error_handling,
+                "timeouts" => Settings::timeouts,
+                "notifications" => Settings::notifications,
+                _ => {
+                    findings.warnings.push(format!("{path} has no effect: no such setting"));
+                    continue;
+                }
+            };
+            if let Some(fields) = section(value, &path, findings) {
+                read(&mut settings, fields, findings);
             }
         }
         settings
     }
 
     fn error_handling(&mut self, fields: &Map<String, Value>, findings: &mut Findings) {
-        for (name, value) in fields {
+        for (name, value) in given(fields) {
             let path = format!("PIPELINE_SETTINGS.error_handling.{name}");
             match name.as_str() {
                 "max_retries" => set(&mut self.max_retries, retries(value, &path), findings),
@@ -71,22 +76,24 @@ impl Settings {
     }
 
     fn timeouts(&mut self, fields: &Map<String, Value>, findings: &mut Findings) {
-        for (name, value) in fields {
+        for (name, value) in given(fields) {
             let path = format!("PIPELINE_SETTINGS.timeouts.{name}");
-            let limit = timeout(value, &path);
-            match name.as_str() {
-                "step_timeout" => set(&mut self.step_timeout_ms, limit, findings),
-                "total_pipeline_timeout" => set(&mut self.total_timeout_ms, limit, findings),
-                _ => findings.warnings.push(format!("{path} has no effect: no such setting")),
-            }
+            let place = match name.as_str() {
+                "step_timeout" => &mut self.step_timeout_ms,
+                "total_pipeline_timeout" => &mut self.total_timeout_ms,
+                _ => {
+                    findings.warnings.push(format!("{path} has no effect: no such setting"));
+                    continue;
+                }
+            };
+            set(place, timeout(value, &path), findings);
         }
     }
 
     fn notifications(&mut self, fields: &Map<String, Value>, findings: &mut Findings) {
-        for (name, value) in fields {
+        for (name, value) in given(fields) {
             let path = format!("PIPELINE_SETTINGS.notifications.{name}");
             match (name.as_str(), value) {
-                ("webhook_url", Value::Null) => {}
                 ("webhook_url", Value::String(url)) if url.is_empty() => {}
                 ("webhook_url", Value::String(url)) if is_web_address(url) => {
                     self.webhook_url = Some(url.clone());
@@ -111,6 +118,11 @@ fn section<'a>(
     value.as_object()
 }
 
+/// The settings that have a value: null leaves the default.
+fn given(fields: &Map<String, Value>) -> impl Iterator<Item = (&String, &Value)> {
+    fields.iter().filter(|(_, value)| !value.is_null())
+}
+
 fn set<T>(place: &mut T, value: Result<T, String>, findings: &mut Findings) {
     match value {
         Ok(value) => *place = value,
@@ -122,8 +134,12 @@ fn set<T>(place: &mut T, value: Result<T, String>, findings: &mut Findings) {
 pub(super) fn is_web_address(url: &str) -> bool {
     let scheme = url.split_once("://").map(|(scheme, rest)| (scheme.to_ascii_lowercase(), rest));
     match scheme {
-        Some((scheme, rest)) => (scheme == "http" || scheme == "https") && !rest.is_empty(),
-        None => url.starts_with('/') && !url.starts_with("//"),
+        Some((scheme, rest)) => {
+            let begins_a_host = |letter: char| !"/\\?#".contains(letter) && !letter.is_whitespace();
+            (scheme == "http" || scheme == "https") && rest.starts_with(begins_a_host)
+        }
+        // Two slashes of either kind would begin another host.
+        None => url.starts_with('/') && !url[1..].starts_with(['/', '\\']),
     }
 }
 
@@ -147,7 +163,9 @@ fn milliseconds(value: &Value, path: &str, least: u64, most: u64) -> Result<u64,
         format!("{path} must be a number of seconds {bound} up to {}", most / 1_000)
     };
     let seconds = value.as_f64().filter(|seconds| *seconds >= 0.0).ok_or_else(problem)?;
-    let rounded = (seconds * 1_000.0).ceil();
+    let exact = seconds * 1_000.0;
+    // What is not zero does not become it.
+    let rounded = if exact > 0.0 { exact.round().max(1.0) } else { 0.0 };
     if rounded < least as f64 || rounded > most as f64 {
         return Err(problem());
     }

@@ -2,7 +2,8 @@
 
 use serde_json::{Map, Value};
 
-use super::settings::{is_web_address, retries, timeout};
+use super::settings::{Findings, is_web_address, retries, timeout};
+use crate::limits::DEFINITION_DEPTH;
 
 const METHODS: [&str; 6] = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE"];
 /// The step type of steps that do not say one.
@@ -10,8 +11,12 @@ const HTTP: &str = "http";
 /// The step type whose output is its rendered `value`.
 const SET: &str = "set";
 
+/// Names that templates already know, so that an output of that name hides it or is hidden.
+const TAKEN: [&str; 7] =
+    ["input", "outputs", "original_input", "input_data", "secrets", "run", "now"];
+
 /// A step as its author wrote it.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(super) struct Step {
     pub(super) name: String,
     pub(super) usid: String,
@@ -32,64 +37,103 @@ pub(super) enum Work {
     Set { value: Value },
 }
 
+impl Default for Work {
+    fn default() -> Work {
+        Work::Set { value: Value::Null }
+    }
+}
+
 /// Reads the fields of one step and gathers what is wrong with them.
 struct Reader<'a> {
     fields: Map<String, Value>,
     prefix: String,
-    errors: &'a mut Vec<String>,
+    findings: &'a mut Findings,
 }
 
 impl Step {
-    /// Reads step number `index`, counted from 1; `None` if it has any problem.
-    pub(super) fn parse(value: Value, index: usize, errors: &mut Vec<String>) -> Option<Step> {
-        let before = errors.len();
-        let Value::Object(fields) = value else {
-            errors.push(format!("Step {index} (unknown): must be an object"));
-            return None;
+    /// Reads step number `index`, counted from 1. What cannot be read is left empty, so that the other
+    /// steps can still be checked against the rest.
+    pub(super) fn parse(value: Value, index: usize, findings: &mut Findings) -> Step {
+        let (fields, is_object) = match value {
+            Value::Object(fields) => (fields, true),
+            _ => (Map::new(), false),
         };
-        let name = fields.get("step_name").and_then(Value::as_str).unwrap_or("unknown");
+        let name = fields.get("step_name").and_then(Value::as_str);
+        let name = name.filter(|name| !name.is_empty()).unwrap_or("unknown");
         let prefix = format!("Step {index} ({name})");
-        let mut reader = Reader { fields, prefix, errors };
-        let step = reader.step();
-        (errors.len() == before).then_some(step).flatten()
+        let mut reader = Reader { fields, prefix, findings };
+        if !is_object {
+            reader.problem::<()>("must be an object");
+            return Step::default();
+        }
+        reader.step()
     }
 }
 
 impl Reader<'_> {
-    fn step(&mut self) -> Option<Step> {
+    fn step(&mut self) -> Step {
+        self.check_depth();
         let kind = self.optional_text("type").unwrap_or_else(|| HTTP.into());
         let (name, usid) = (self.required_text("step_name"), self.required_text("usid"));
         let work = match kind.as_str() {
-            HTTP => self.http(),
-            SET => self.required("value").map(|value| Work::Set { value }),
+            HTTP => Some(self.http()),
+            SET => self.set(),
             _ => self.problem(&format!("Unknown type: {kind}; the types are {HTTP} and {SET}")),
         };
-        let step = Step {
+        Step {
             outputs: self.outputs(),
             dependencies: self.texts("dependencies"),
             labels: self.texts("labels"),
             timeout_ms: self.checked("timeout", timeout),
             max_retries: self.checked("max_retries", retries),
-            name: name.unwrap_or_default(),
+            name: name.unwrap_or_else(|| "unknown".into()),
             usid: usid.unwrap_or_default(),
-            work: work?,
+            work: work.unwrap_or_default(),
             metadata: std::mem::take(&mut self.fields),
-        };
-        Some(step)
+        }
     }
 
-    fn http(&mut self) -> Option<Work> {
-        let url = self.required_text("service_url");
-        let method = self.method();
+    fn check_depth(&mut self) {
+        let deep = self.fields.values().any(|field| is_deeper(field, DEFINITION_DEPTH - 1));
+        if deep {
+            let text = format!("Fields may be nested {DEFINITION_DEPTH} levels deep at most");
+            self.problem::<()>(&text);
+        }
+    }
+
+    /// A value may well be null.
+    fn set(&mut self) -> Option<Work> {
+        match self.fields.shift_remove("value") {
+            Some(value) => Some(Work::Set { value }),
+            None => self.problem("Missing required field: value"),
+        }
+    }
+
+    /// What has a problem is left empty, so that the templates of the rest can be checked.
+    fn http(&mut self) -> Work {
+        let url = self.service_url().unwrap_or_default();
+        let method = self.method().unwrap_or_default();
         let headers = self.headers();
         let mapping = self.mapping();
-        let url = url?;
-        if !url.contains("{{") && !is_web_address(&url) {
-            return self.problem(&format!(
-                "Invalid service_url: {url}; an http or https URL is expected, or a path on this server"
+        if let Some(mapping) = &mapping
+            && sends_query(&method)
+            && !may_be_object(mapping)
+        {
+            self.problem::<()>(&format!(
+                "The mapping must be an object: {method} sends it as query parameters"
             ));
         }
-        Some(Work::Http { url, method: method?, headers, mapping })
+        Work::Http { url, method, headers, mapping }
+    }
+
+    fn service_url(&mut self) -> Option<String> {
+        let url = self.required_text("service_url")?;
+        if url.contains("{{") || is_web_address(&url) {
+            return Some(url);
+        }
+        self.problem(&format!(
+            "Invalid service_url: {url}; an http or https URL is expected, or a path on this server"
+        ))
     }
 
     fn method(&mut self) -> Option<String> {
@@ -105,11 +149,17 @@ impl Reader<'_> {
     }
 
     fn headers(&mut self) -> Map<String, Value> {
-        match self.optional("headers") {
+        let headers = match self.optional("headers") {
             None => Map::new(),
             Some(Value::Object(headers)) => headers,
             Some(_) => self.problem("Field headers must be an object").unwrap_or_default(),
+        };
+        for (name, value) in &headers {
+            if !(value.is_string() || value.is_number() || value.is_boolean()) {
+                self.problem::<()>(&format!("Header {name} must be a string"));
+            }
         }
+        headers
     }
 
     /// The data to send: the mapping, else the body template.
@@ -127,7 +177,7 @@ impl Reader<'_> {
                 return self.problem(&text);
             }
         }
-        config.remove("mapping").filter(|mapping| !mapping.is_null()).or(template)
+        config.shift_remove("mapping").filter(|mapping| !mapping.is_null()).or(template)
     }
 
     fn outputs(&mut self) -> Vec<String> {
@@ -138,10 +188,16 @@ impl Reader<'_> {
         };
         let texts = names.iter().map(|name| name.as_str().filter(|name| !name.is_empty()));
         let texts: Option<Vec<String>> = texts.map(|name| name.map(str::to_owned)).collect();
-        match texts {
-            Some(texts) => texts,
-            None => self.problem("Outputs must be non-empty strings").unwrap_or_default(),
+        let Some(texts) = texts else {
+            return self.problem("Outputs must be non-empty strings").unwrap_or_default();
+        };
+        for name in texts.iter().filter(|name| TAKEN.contains(&name.as_str())) {
+            let prefix = &self.prefix;
+            let text =
+                format!("{prefix}: The output {name} has a name that templates already know");
+            self.findings.warnings.push(text);
         }
+        texts
     }
 
     fn texts(&mut self, field: &str) -> Vec<String> {
@@ -165,7 +221,7 @@ impl Reader<'_> {
     }
 
     fn optional(&mut self, field: &str) -> Option<Value> {
-        self.fields.remove(field).filter(|value| !value.is_null())
+        self.fields.shift_remove(field).filter(|value| !value.is_null())
     }
 
     fn required(&mut self, field: &str) -> Option<Value> {
@@ -192,7 +248,27 @@ impl Reader<'_> {
     }
 
     fn problem<T>(&mut self, text: &str) -> Option<T> {
-        self.errors.push(format!("{}: {text}", self.prefix));
+        self.findings.errors.push(format!("{}: {text}", self.prefix));
         None
+    }
+}
+
+/// Whether a method sends the mapping in the query rather than as body.
+pub(super) fn sends_query(method: &str) -> bool {
+    method == "GET" || method == "HEAD"
+}
+
+/// Whether a value is an object, or a template that may become one.
+fn may_be_object(value: &Value) -> bool {
+    value.is_object() || value.as_str().is_some_and(|text| text.trim_start().starts_with("{{"))
+}
+
+/// Whether a value is nested deeper than so many levels.
+fn is_deeper(value: &Value, levels: usize) -> bool {
+    let below = |value: &Value| levels == 0 || is_deeper(value, levels - 1);
+    match value {
+        Value::Array(items) => items.iter().any(below),
+        Value::Object(fields) => fields.values().any(below),
+        _ => false,
     }
 }
