@@ -1,0 +1,36 @@
+# The few commands of this project. Build output stays in a cache outside the checkout.
+export CARGO_TARGET_DIR ?= $(HOME)/.cache/waystation/target
+WAYSTATION = $(CARGO_TARGET_DIR)/release/waystation
+
+.PHONY: run test check tools bench audit
+
+## Build, run an example with its progress shown, and leave a server to try.
+run:
+	cargo build --release --locked --package waystation
+	$(WAYSTATION) run payloads/parallel-dag.json
+	@echo
+	@echo "Try it from another terminal:  curl -X POST http://127.0.0.1:$${PORT:-8080}/execute -d @payloads/simple-echo.json"
+	$(WAYSTATION) serve
+
+## Install what the tests need, and run everything.
+test: tools check
+	cargo nextest run --workspace --locked
+	cargo test --workspace --locked --doc
+
+## Everything that reads the code without running it.
+check:
+	cargo fmt --all --check
+	cargo clippy --workspace --all-targets --locked -- -D warnings
+	cargo deny --offline check bans licenses sources
+
+tools:
+	./.ci/tools
+
+## Known vulnerabilities of dependencies; asks the advisory database on the network.
+audit:
+	cargo deny check advisories
+
+## Measure, beside the ceilings, and write bench/RESULTS.md. Takes some minutes on a quiet machine.
+bench:
+	cargo build --release --locked --package waystation --package waystation-bench
+	$(CARGO_TARGET_DIR)/release/waystation-bench all --server $(WAYSTATION) --output bench/RESULTS.md
