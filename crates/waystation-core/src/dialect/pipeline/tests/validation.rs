@@ -78,24 +78,11 @@ fn each_required_field() {
 
 #[test]
 fn each_field_of_a_step_with_a_wrong_value() {
-    let url = |url: &str| {
-        format!(
-            "Invalid service_url: {url}; an http or https URL is expected, or a path on this server"
-        )
-    };
     let seconds = "Field timeout must be a number of seconds above 0 and up to 604800";
     let count = "Field max_retries must be a whole number from 0 to 100";
     let cases = [
         (json!({ "usid": 7 }), "Field usid must be a string"),
         (json!({ "service_url": ["x"] }), "Field service_url must be a string"),
-        (json!({ "service_url": "ftp://x.test" }), &url("ftp://x.test")),
-        (json!({ "service_url": "file:///etc/passwd" }), &url("file:///etc/passwd")),
-        (json!({ "service_url": "x.test/path" }), &url("x.test/path")),
-        (json!({ "service_url": "http://" }), &url("http://")),
-        (json!({ "service_url": "http:///path" }), &url("http:///path")),
-        (json!({ "service_url": "https://?q" }), &url("https://?q")),
-        (json!({ "service_url": "//x.test/" }), &url("//x.test/")),
-        (json!({ "service_url": "/\\x.test/" }), &url("/\\x.test/")),
         (json!({ "method": "FETCH" }), "Invalid HTTP method: FETCH"),
         (json!({ "method": "" }), "Invalid HTTP method: "),
         (json!({ "method": "OPTIONS" }), "Invalid HTTP method: OPTIONS"),
@@ -150,6 +137,27 @@ fn each_field_of_a_step_with_a_wrong_value() {
         &json!([step(json!({ "step_name": 5 }))]),
         &["Step 1 (unknown): Field step_name must be a string"],
     );
+}
+
+#[test]
+fn addresses_that_lead_nowhere() {
+    let urls = [
+        "ftp://x.test",
+        "file:///etc/passwd",
+        "x.test/path",
+        "http://",
+        "http:///path",
+        "https://?q",
+        "//x.test/",
+        "/\\x.test/",
+    ];
+    for url in urls {
+        let text = format!(
+            "Step 1 (ask): Invalid service_url: {url}; \
+             an http or https URL is expected, or a path on this server"
+        );
+        check(&json!([step(json!({ "service_url": url }))]), &[&text]);
+    }
 }
 
 #[test]
