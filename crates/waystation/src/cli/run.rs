@@ -85,7 +85,9 @@ async fn here(
         tokio::select! {
             next = entries.next() => match next {
                 Some(batch) => {
-                    batch?.iter().for_each(|entry| run.apply(entry, &mut Vec::new()));
+                    for entry in batch? {
+                        run.apply(&entry, &mut Vec::new());
+                    }
                     if let Some(progress) = &mut progress {
                         progress.update(&view::steps(&run));
                     }
