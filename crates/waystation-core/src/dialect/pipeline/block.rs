@@ -82,3 +82,151 @@ pub fn slug(title: &str) -> String {
     let words: Vec<String> = words.filter(|word| !word.is_empty()).map(str::to_lowercase).collect();
     words.join("_")
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::dialect::pipeline::compile;
+    use crate::plan::{Edge, Plan, Shape, When};
+
+    fn block(id: &str, title: &str, labels: &Value) -> Value {
+        let data = json!({ "service_url": "https://x.test", "method": "POST" });
+        let content = json!({ "type": "api_config", "data": data });
+        json!({ "id": id, "title": title, "content": content, "labels": labels })
+    }
+
+    fn plan(blocks: &[Value]) -> Plan {
+        let steps = Value::from(steps(blocks).expect("blocks that can be steps")).to_string();
+        compile(Some(&steps), None, 99).expect("steps that compile").plan
+    }
+
+    fn edges(plan: &Plan) -> Vec<(&str, &str)> {
+        let Shape::Graph { edges } = &plan.shape else { return Vec::new() };
+        let id = |node: u32| plan.nodes[node as usize].id.as_str();
+        edges.iter().map(|edge| (id(edge.from), id(edge.to))).collect()
+    }
+
+    #[test]
+    fn a_block_becomes_a_step() {
+        let block = json!({
+            "id": "block-123",
+            "title": "Sentiment Analysis",
+            "content": { "type": "api_config", "data": {
+                "service_url": "https://api.openai.com/v1/chat/completions",
+                "method": "POST",
+                "headers": { "Authorization": "Bearer {{secrets.OPENAI}}" },
+                "body_template": { "content": "{{original_input}}" },
+                "timeout": 20,
+                "max_retries": 1,
+                "notes": "kept out",
+            } },
+            "labels": {
+                "workflow:analysis:1": "workflow:analysis:1",
+                "depends_on": "workflow:analysis:0",
+            },
+        });
+        let expected = json!({
+            "step_name": "sentiment_analysis",
+            "usid": "block-123",
+            "service_url": "https://api.openai.com/v1/chat/completions",
+            "method": "POST",
+            "outputs": ["step_1_result", "sentiment_result"],
+            "dependencies": ["workflow:analysis:0"],
+            "labels": ["workflow:analysis:1"],
+            "headers": { "Authorization": "Bearer {{secrets.OPENAI}}" },
+            "body_template": { "content": "{{original_input}}" },
+            "timeout": 20,
+            "max_retries": 1,
+        });
+        assert_eq!(steps(&[block]), Ok(vec![expected]));
+    }
+
+    #[test]
+    fn labels_order_blocks_and_name_them() {
+        let blocks = [
+            block("free", "Without a place", &json!({})),
+            block("ten", "Tenth", &json!({ "workflow:w:10": "", "depends_on": "workflow:w:2" })),
+            block("two", "Second", &json!({ "workflow:w:2": "", "depends_on": "first_result" })),
+            block("one", "First", &json!({ "workflow:w:1": "", "colour": "red" })),
+            block("odd", "Odd place", &json!({ "workflow:w:last": "" })),
+        ];
+        let steps = steps(&blocks).unwrap();
+        let ids: Vec<&Value> = steps.iter().map(|step| &step["usid"]).collect();
+        assert_eq!(ids, ["one", "two", "ten", "free", "odd"]);
+        assert_eq!(steps[2]["outputs"], json!(["step_3_result", "tenth_result"]));
+        assert_eq!(edges(&plan(&blocks)), [("one", "two"), ("two", "ten")]);
+    }
+
+    #[test]
+    fn depends_on_takes_labels_ids_names_and_outputs_by_comma() {
+        let blocks = [
+            block("a", "Fetch page", &json!({ "workflow:w:1": "" })),
+            block("b", "Fetch rates", &json!({ "workflow:w:2": "" })),
+            block("c", "Sum up", &json!({ "workflow:w:3": "", "depends_on": "" })),
+            block(
+                "d",
+                "Send",
+                &json!({
+                    "workflow:w:4": "", "depends_on": " workflow:w:1, b ,sum_up,,step_3_result",
+                }),
+            ),
+        ];
+        assert_eq!(edges(&plan(&blocks)), [("a", "d"), ("b", "d"), ("c", "d"), ("c", "d")]);
+    }
+
+    #[test]
+    fn blocks_that_share_a_place_are_all_waited_for() {
+        let blocks = [
+            block("a", "North", &json!({ "workflow:w:1": "" })),
+            block("b", "South", &json!({ "workflow:w:1": "" })),
+            block("c", "Both", &json!({ "workflow:w:2": "", "depends_on": "workflow:w:1" })),
+        ];
+        let plan = plan(&blocks);
+        assert_eq!(edges(&plan), [("a", "merge 0"), ("b", "merge 0"), ("merge 0", "c")]);
+        let Shape::Graph { edges } = plan.shape else { panic!("a pipeline is a graph") };
+        let last = edges.last().cloned();
+        let label = Some("workflow:w:1".into());
+        assert_eq!(last, Some(Edge { from: 3, to: 2, when: When::Completed, label }));
+    }
+
+    #[test]
+    fn blocks_that_cannot_be_steps_are_all_named() {
+        let text = json!({ "id": "b1", "title": "A note", "content": { "type": "text" } });
+        let bare = json!({ "id": "b2", "title": "Bare", "content": {
+            "type": "api_config", "data": { "service_url": "https://x.test" },
+        } });
+        let other = json!({ "id": "b3", "title": "Other", "content": {
+            "type": "table", "data": { "service_url": "https://x.test", "method": "GET" },
+        } });
+        let fine = block("b4", "Fine", &Value::Null);
+        let found = steps(&[text, fine, bare, other, json!("block"), json!({ "id": 7 })]);
+        let problem = |name: &str| {
+            format!("block {name} has no api_config content with a service_url and a method")
+        };
+        let expected = ["b1 (A note)", "b2 (Bare)", "b3 (Other)", " ()", " ()"];
+        assert_eq!(found, Err(expected.into_iter().map(problem).collect()));
+    }
+
+    #[test]
+    fn the_same_block_twice_is_a_duplicate() {
+        let twice = [block("a", "One", &json!({})), block("a", "One", &json!({}))];
+        let text = Value::from(steps(&twice).unwrap()).to_string();
+        assert_eq!(compile(Some(&text), None, 99).unwrap_err(), ["Duplicate USID: a"]);
+    }
+
+    #[test]
+    fn titles_become_names() {
+        let cases = [
+            ("Sentiment Analysis", "sentiment_analysis"),
+            ("  GPT-4: sum_up!  ", "gpt_4_sum_up"),
+            ("Über uns", "über_uns"),
+            ("---", ""),
+        ];
+        for (title, name) in cases {
+            assert_eq!(slug(title), name);
+        }
+        let nameless = steps(&[block("block-9", "!!", &json!({}))]).unwrap();
+        assert_eq!(nameless[0]["step_name"], "block_9");
+        assert_eq!(nameless[0]["outputs"], json!(["step_1_result", "block_result"]));
+    }
+}

@@ -1,5 +1,6 @@
 //! A pipeline's definition into a plan.
 
+use std::borrow::Cow;
 use std::collections::{BTreeSet, HashMap, HashSet};
 
 use serde_json::{Map, Value, json};
@@ -130,22 +131,22 @@ fn references(
 #[derive(PartialEq, Eq, Hash)]
 enum Mention<'p> {
     /// `<output>`
-    Output(&'p str),
+    Output(Cow<'p, str>),
     /// `outputs.<step>`
-    Step(&'p str),
+    Step(Cow<'p, str>),
     /// `<step>.output`, unless no step is called that.
-    Either(&'p str),
+    Either(Cow<'p, str>),
 }
 
 impl<'p> Mention<'p> {
     fn read(path: &'p [Key]) -> Option<Mention<'p>> {
-        let name = |index: usize| match path.get(index) {
-            Some(Key::Name(name)) => Some(&**name),
-            _ => None,
+        let name = |index: usize| match path.get(index)? {
+            Key::Name(name) => Some(Cow::Borrowed(&**name)),
+            Key::Index(number) => Some(Cow::Owned(number.to_string())),
         };
         Some(match (name(0)?, name(1)) {
-            ("outputs", Some(step)) => Mention::Step(step),
-            (head, Some("output")) => Mention::Either(head),
+            (head, Some(step)) if head == "outputs" => Mention::Step(step),
+            (head, Some(field)) if field == "output" => Mention::Either(head),
             (head, _) => Mention::Output(head),
         })
     }

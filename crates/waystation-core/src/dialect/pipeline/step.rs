@@ -265,8 +265,9 @@ fn may_be_object(value: &Value) -> bool {
 
 /// Whether a value is nested deeper than so many levels.
 fn is_deeper(value: &Value, levels: usize) -> bool {
-    let below = |value: &Value| levels == 0 || is_deeper(value, levels - 1);
+    let below = |value: &Value| is_deeper(value, levels - 1);
     match value {
+        Value::Array(_) | Value::Object(_) if levels == 0 => true,
         Value::Array(items) => items.iter().any(below),
         Value::Object(fields) => fields.values().any(below),
         _ => false,

@@ -10,7 +10,7 @@ use crate::dialect::pipeline::notify::Notifier;
 use crate::dialect::pipeline::{Request, compile, reply};
 use crate::entry::{Data, Entry, Fact, Level, Outcome, Start, Timer};
 use crate::error::{Code, Failure};
-use crate::extract::{Body, named_outputs};
+use crate::extract::{Body, by_name, named_outputs};
 use crate::limits::NODES_PER_PLAN;
 use crate::plan::{NodeIndex, Plan};
 use crate::prepare::{Prepared, prepare};
@@ -212,8 +212,8 @@ impl World {
         let outcome = match definition.kind.as_str() {
             "merge" => Ok(Value::Null),
             "set" => {
-                let value = Body::Plain(config["value"].take());
-                Ok(named_outputs(&definition.outputs, value).into())
+                let value = config["value"].take();
+                Ok(by_name(&definition.outputs, &value).into())
             }
             "http" => return self.send(node, attempt, &config),
             other => panic!("no node type is called {other}"),
