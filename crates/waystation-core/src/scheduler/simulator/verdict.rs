@@ -3,23 +3,47 @@
 use super::driver::Disk;
 use super::reference;
 use super::world::{Last, World};
-use crate::entry::{Fact, Outcome};
-use crate::error::Code;
+use crate::entry::{Fact, Outcome, Timer};
+use crate::error::{Class, Code};
 use crate::limits::INTERRUPTIONS_PER_NODE;
 use crate::plan::{NodeIndex, OnFailure, Plan, Shape};
 use crate::run::Run;
 use crate::scheduler::NodeStatus;
 
 pub(super) fn check(plan: &Plan, world: &World, disk: &Disk, run: &Run) {
+    let interrupted = |node: NodeIndex| {
+        let failure = run.nodes[node as usize].failure.as_deref();
+        failure.is_some_and(|failure| failure.code == Code::Interrupted)
+    };
+    let last = |node: NodeIndex| match interrupted(node) {
+        true => Last::Failed,
+        false => world.last(plan, node),
+    };
     check_journal(plan, disk);
+    check_waits(plan, disk);
     check_ledger(disk);
+    check_interruptions(disk);
+    check_statuses(plan, world, run, &reference::statuses(plan, &last));
     check_outcome(plan, world, run);
+    check_order(plan, disk, run, &last);
     check_reasons(run);
 }
 
 /// Where every node stands.
 pub(super) fn statuses(run: &Run) -> Vec<NodeStatus> {
     (0..run.nodes.len()).map(|node| run.status(node as NodeIndex)).collect()
+}
+
+/// The node whose result this fact is, if it is one.
+fn settled_by(plan: &Plan, fact: &Fact) -> Option<NodeIndex> {
+    match fact {
+        Fact::NodeCompleted { node, .. } | Fact::NodeSkipped { node, .. } => Some(*node),
+        Fact::NodeFailed { node, attempt, failure, .. } => {
+            let attempts = plan.nodes[*node as usize].retry.attempts;
+            (failure.class == Class::Fatal || *attempt >= attempts).then_some(*node)
+        }
+        _ => None,
+    }
 }
 
 /// One end, at the end; and nothing about a node after its result.
@@ -30,79 +54,101 @@ fn check_journal(plan: &Plan, disk: &Disk) {
     assert!(last && ends == 1, "the journal must end with its only RunFinished");
     let mut settled = vec![false; plan.nodes.len()];
     for entry in &disk.journal {
-        let (node, result) = match &entry.fact {
-            Fact::NodeStarted { node, .. } => (*node, false),
-            Fact::NodeCompleted { node, .. } | Fact::NodeSkipped { node, .. } => (*node, true),
-            Fact::NodeFailed { node, attempt, failure, .. } => {
-                let attempts = plan.nodes[*node as usize].retry.attempts;
-                let fatal = failure.class == crate::error::Class::Fatal;
-                (*node, fatal || *attempt >= attempts)
-            }
-            _ => continue,
-        };
-        assert!(!settled[node as usize], "{entry:?} comes after the node's result");
-        settled[node as usize] = result;
+        if let Fact::NodeStarted { node, .. }
+        | Fact::NodeCompleted { node, .. }
+        | Fact::NodeSkipped { node, .. }
+        | Fact::NodeFailed { node, .. } = entry.fact
+        {
+            assert!(!settled[node as usize], "{entry:?} comes after the node's result");
+        }
+        if let Some(node) = settled_by(plan, &entry.fact) {
+            settled[node as usize] = true;
+        }
+    }
+}
+
+/// No attempt is due sooner than the policy and the other side ask for.
+fn check_waits(plan: &Plan, disk: &Disk) {
+    for entry in &disk.journal {
+        let Fact::NodeFailed { node, attempt, failure, .. } = &entry.fact else { continue };
+        let Class::Retryable { after_ms } = failure.class else { continue };
+        let delay_ms = plan.nodes[*node as usize].retry.delay_ms << (attempt - 1);
+        let due = Timer::Retry { node: *node, attempt: attempt + 1 };
+        let fired = disk
+            .journal
+            .iter()
+            .find(|entry| matches!(entry.fact, Fact::TimerFired { timer } if timer == due));
+        let earliest = entry.at + delay_ms.max(after_ms.unwrap_or(0));
+        assert!(fired.is_none_or(|fired| fired.at >= earliest), "{due:?} comes too soon");
     }
 }
 
 /// Without a crash no attempt is made twice; with crashes the number of repetitions is bounded.
 fn check_ledger(disk: &Disk) {
     for effect in &disk.ledger {
-        let same = disk
-            .ledger
-            .iter()
-            .filter(|other| (other.node, other.attempt) == (effect.node, effect.attempt));
+        let attempt = (effect.node, effect.attempt);
+        let same = disk.ledger.iter().filter(|other| (other.node, other.attempt) == attempt);
         let most = (disk.crashes + 1).min(INTERRUPTIONS_PER_NODE as usize);
         assert!(same.count() <= most, "attempt {effect:?} is made more than {most} times");
     }
 }
 
-/// The statuses follow from how the nodes came out, by the reference's reading of the rules.
-fn check_outcome(plan: &Plan, world: &World, run: &Run) {
-    let interrupted = |node: NodeIndex| {
-        let failure = run.nodes[node as usize].failure.as_deref();
-        failure.is_some_and(|failure| failure.code == Code::Interrupted)
-    };
-    let last = |node: NodeIndex| match interrupted(node) {
-        true => Last::Failed,
-        false => world.last(plan, node),
-    };
-    let expected = reference::statuses(plan, &last);
+/// Only an attempt that was cut short often enough is given up.
+fn check_interruptions(disk: &Disk) {
+    for entry in &disk.journal {
+        let Fact::NodeFailed { node, attempt, failure, .. } = &entry.fact else { continue };
+        if failure.code == Code::Interrupted {
+            let start = Fact::NodeStarted { node: *node, attempt: *attempt };
+            let starts = disk.journal.iter().filter(|entry| entry.fact == start).count();
+            assert_eq!(starts, INTERRUPTIONS_PER_NODE as usize, "given up too soon: {entry:?}");
+        }
+    }
+}
+
+/// Every node stands where the reference says, unless the run ended before it got there.
+fn check_statuses(plan: &Plan, world: &World, run: &Run, expected: &[NodeStatus]) {
     let actual = statuses(run);
-    for (node, (actual, expected)) in actual.iter().zip(&expected).enumerate() {
-        let consistent =
-            !actual.is_settled() || *actual == NodeStatus::Cancelled || actual == expected;
+    for (node, (actual, expected)) in actual.iter().zip(expected).enumerate() {
+        let consistent = match actual {
+            NodeStatus::Waiting | NodeStatus::Cancelled => true,
+            settled => settled.is_settled() && settled == expected,
+        };
         assert!(consistent, "node {node} is {actual:?}, must be {expected:?}");
     }
-    if let Shape::Queue { .. } = plan.shape {
-        let ran = |node: &usize| run.nodes[*node].settled_at.is_some();
-        let unexpected = (0..actual.len()).filter(ran).find(|node| !expected[*node].is_settled());
-        assert_eq!(unexpected, None, "a node off the queue's path ran");
+    let completed = run.outcome == Some(Outcome::Completed);
+    if completed {
+        assert_eq!(actual, expected, "the run's end is not the whole");
     }
+    if plan.deadline_ms.is_none() && world.cancel_at.is_none() {
+        let stops = plan.on_failure == OnFailure::Stop && expected.contains(&NodeStatus::Failed);
+        assert_eq!(completed, !stops, "the outcome is wrong");
+    }
+}
+
+fn check_outcome(plan: &Plan, world: &World, run: &Run) {
+    let failed = statuses(run).iter().filter(|status| **status == NodeStatus::Failed).count();
     match run.outcome.as_ref() {
-        Some(Outcome::Completed) => assert_eq!(actual, expected, "the run's end is not the whole"),
+        Some(Outcome::Completed) => {}
         Some(Outcome::Failed { node: Some(node), .. }) => {
             assert_eq!(plan.on_failure, OnFailure::Stop);
-            let failed = |status: &&NodeStatus| **status == NodeStatus::Failed;
-            assert_eq!(actual[*node as usize], NodeStatus::Failed);
-            assert_eq!(actual.iter().filter(failed).count(), 1, "the first failure stops");
+            assert_eq!(run.status(*node), NodeStatus::Failed);
+            assert_eq!(failed, 1, "the first failure stops the run");
         }
         Some(Outcome::Failed { node: None, .. }) => assert!(plan.deadline_ms.is_some()),
         Some(Outcome::Cancelled { .. }) => assert!(world.cancel_at.is_some()),
         None => panic!("the run has no outcome"),
     }
-    let stopped_early = plan.deadline_ms.is_some() || world.cancel_at.is_some();
-    if !stopped_early {
-        let fails = plan.on_failure == OnFailure::Stop && expected.contains(&NodeStatus::Failed);
-        assert_eq!(fails, run.outcome != Some(Outcome::Completed), "the outcome is wrong");
-    }
-    assert!(
-        actual.iter().all(|status| !matches!(
-            status,
-            NodeStatus::Ready | NodeStatus::Skipping | NodeStatus::Running | NodeStatus::Backoff
-        )),
-        "something is still under way"
-    );
+}
+
+/// The items of a queue settle in the order of the contract.
+fn check_order(plan: &Plan, disk: &Disk, run: &Run, last: &dyn Fn(NodeIndex) -> Last) {
+    let Shape::Queue { items } = &plan.shape else { return };
+    let results = disk.journal.iter().filter_map(|entry| settled_by(plan, &entry.fact));
+    // A result that came when the end was decided is recorded and counts for nothing.
+    let counted = |node: &NodeIndex| run.status(*node) != NodeStatus::Cancelled;
+    let actual: Vec<NodeIndex> = results.filter(counted).collect();
+    let expected = reference::execution_order(plan, items, last);
+    assert!(expected.starts_with(&actual), "settled {actual:?}, must settle {expected:?}");
 }
 
 /// A skipped node blames an edge that is dead.

@@ -77,18 +77,23 @@ fn stale_repeated_and_impossible_facts_change_nothing() {
         (done_as(0, 2, None), ""),
         (done(1), "finish"),
         (Fact::RunFinished { outcome: Outcome::Completed }, ""),
-        (Fact::RunFinished { outcome: Outcome::Completed }, ""),
         (cancel(), ""),
     ]);
+    story.now += 1;
+    story.go_on(&[(Fact::RunFinished { outcome: Outcome::Completed }, "")]);
     assert!(story.run.scheduler.is_ended());
+    assert_eq!(story.run.finished_at, Some(1_000), "the first end counts");
     assert_eq!(story.resumed(), "");
 }
 
 #[test]
 fn before_its_start_a_run_does_nothing() {
     let mut story = Story::new(patient(OnFailure::Stop));
-    story.go_on(&[(cancel(), ""), (done(0), ""), (deadline(), "")]);
+    let end = Fact::RunFinished { outcome: Outcome::Completed };
+    story.go_on(&[(cancel(), ""), (done(0), ""), (deadline(), ""), (end, "")]);
     assert_eq!(story.resumed(), "");
+    assert_eq!(story.run.outcome, None);
+    assert_eq!(story.start(), "start 0");
 }
 
 #[test]

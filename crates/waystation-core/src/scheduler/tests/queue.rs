@@ -32,7 +32,7 @@ fn order(items: Vec<QueueItem>, port: Option<&str>) -> Vec<NodeIndex> {
 fn items_run_in_the_order_of_the_contract() {
     let yes = Some("true");
     let no = Some("false");
-    let cases: [Case; 13] = [
+    let cases: [Case; 14] = [
         ("one after another", vec![plain(0), plain(1), plain(2)], yes, &[0, 1, 2]),
         ("true queues its list", vec![judged(0, &[2], &[1]), plain(1), plain(2)], yes, &[0, 10, 2]),
         ("false queues its list", vec![judged(0, &[2], &[1]), plain(1), plain(2)], no, &[0, 10, 1]),
@@ -72,6 +72,12 @@ fn items_run_in_the_order_of_the_contract() {
             vec![judged(0, &[1], &[]), judged(1, &[0], &[])],
             yes,
             &[0, 10, 1, 11],
+        ),
+        (
+            "what is queued later runs later",
+            vec![judged(0, &[1, 2], &[]), judged(1, &[3], &[]), plain(2), plain(3)],
+            yes,
+            &[0, 10, 1, 11, 2, 3],
         ),
         ("an item may name itself", vec![judged(0, &[0], &[]), plain(1)], yes, &[0, 10]),
         (
