@@ -239,7 +239,10 @@ impl Live {
     fn record(&mut self, fact: Fact) {
         let entry = Entry { at: now_ms(), fact };
         let before = self.actions.len();
-        self.run.apply(&entry, &mut self.actions);
+        if !self.run.apply(&entry, &mut self.actions) {
+            // News that came too late to matter, such as a result after the run's end was decided.
+            return;
+        }
         // The stack is popped from its end; what was asked for first has to be done first.
         self.actions[before..].reverse();
         self.entries.push(entry);
@@ -355,7 +358,7 @@ impl Live {
             return Ok(());
         }
         self.append(wake_at).await?;
-        let durable = self.run.next_seq;
+        let durable = self.first_seq;
         handle.progress.send_if_modified(|progress| {
             progress.durable = durable;
             true
