@@ -4,6 +4,7 @@ mod answer;
 mod ceiling;
 mod client;
 mod disk;
+mod engine_cost;
 mod histogram;
 mod journal;
 mod machine;
@@ -72,6 +73,16 @@ enum Command {
         #[arg(long)]
         service: SocketAddr,
     },
+    /// Measures the engine alone on a plan of so many nodes; the benchmark starts it.
+    #[command(hide = true)]
+    EngineCost {
+        /// How many.
+        #[arg(long)]
+        nodes: u32,
+        /// Where to put the store.
+        #[arg(long)]
+        data: PathBuf,
+    },
     /// Serves what the steps call; the benchmark starts it.
     #[command(hide = true)]
     Target {
@@ -121,6 +132,10 @@ fn main() -> Result<()> {
         Command::One { scenario, settings, rounds } => one(&settings, scenario, rounds),
         Command::CeilingA(ceiling) => serve_ceiling(&ceiling, Work::OneWrite),
         Command::CeilingB { ceiling, service } => serve_ceiling(&ceiling, Work::Calls { service }),
+        Command::EngineCost { nodes, data } => {
+            let runtime = tokio::runtime::Runtime::new()?;
+            runtime.block_on(engine_cost::one(&data, nodes, &mut io::stdout().lock()))
+        }
         Command::Target { address } => on_one_thread(target::serve(address)),
     }
 }
@@ -131,12 +146,13 @@ fn all(settings: &Settings, rounds: usize, output: Option<&Path>) -> Result<()> 
     let logs = tempfile::tempdir()?;
     let service = Bench::start_service(logs.path())?;
     let mut bench = settings.bench(service.address)?;
+    let costs = engine_cost::all(&settings.data)?;
     let outcome = on_one_thread(suite::run(&mut bench, settings.connections, rounds))?;
     let mut out: Box<dyn Write> = match output {
         Some(path) => Box::new(File::create(path).context("create the report")?),
         None => Box::new(io::stdout().lock()),
     };
-    report::write(&mut out, &facts, &bench, &outcome).context("write the report")
+    report::write(&mut out, &facts, &bench, &outcome, &costs).context("write the report")
 }
 
 fn one(settings: &Settings, scenario: Scenario, rounds: usize) -> Result<()> {

@@ -3,6 +3,7 @@
 use std::io::{Result, Write};
 
 use crate::disk::Disk;
+use crate::engine_cost::{self, Cost};
 use crate::scenario::{Bench, Scenario};
 use crate::suite::{Case, Outcome, Pair};
 use crate::verdict;
@@ -15,6 +16,7 @@ pub(crate) fn write(
     facts: &[(&str, String)],
     bench: &Bench,
     outcome: &Outcome,
+    costs: &[Cost],
 ) -> Result<()> {
     writeln!(out, "# Results\n\nWritten by `waystation-bench all`; the README says how.\n")?;
     let Outcome { pairs, disk } = outcome;
@@ -22,6 +24,7 @@ pub(crate) fn write(
     asked(out, disk, pairs)?;
     load(out, &cases)?;
     cost(out, &cases)?;
+    engine_cost::write(out, costs)?;
     machine(out, facts, disk)?;
     settings(out, bench, &cases)
 }
