@@ -21,7 +21,7 @@ test: tools check
 check:
 	cargo fmt --all --check
 	cargo clippy --workspace --all-targets --locked -- -D warnings
-	cargo deny --offline check bans licenses sources
+	cargo deny check bans licenses sources
 
 tools:
 	./.ci/tools

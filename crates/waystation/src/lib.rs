@@ -1,6 +1,6 @@
 //! Waystation: a durable workflow engine in one program.
 //!
-//! - [`config`]: settings
+//! - [`config`]: settings, read once
 //! - [`app`]: the program put together
 //! - [`pipeline`]: what it takes to run a pipeline, for HTTP and the command line
 //! - [`blocks`]: workflows made of blocks

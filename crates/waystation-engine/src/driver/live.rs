@@ -299,7 +299,7 @@ impl Live {
 
     fn evaluate(
         &self,
-        evaluate: fn(PureCall<'_>) -> node::Outcome,
+        evaluate: fn(&mut PureCall<'_>) -> node::Outcome,
         node: NodeIndex,
         config: Value,
     ) -> node::Outcome {
@@ -312,8 +312,8 @@ impl Live {
             run.program.sources_of(node).filter_map(result).collect()
         };
         let outputs = &run.program.plan.nodes[node as usize].outputs;
-        let call = PureCall { config, outputs, input: &run.input, upstream: &upstream };
-        super::attempt::contained(|| evaluate(call))
+        let mut call = PureCall { config, outputs, input: &run.input, upstream: &upstream };
+        super::attempt::contained(|| evaluate(&mut call))
     }
 
     fn ended(&mut self, ended: Ended) {

@@ -5,12 +5,12 @@ use serde_json::{Map, Value};
 use super::{Outcome, PureCall};
 
 /// Gives the run's input.
-pub(super) fn start(call: PureCall<'_>) -> Outcome {
+pub(super) fn start(call: &mut PureCall<'_>) -> Outcome {
     Ok(call.input.clone().into())
 }
 
 /// Gives its `output` setting, else the results that lead here: the only one as it is, several by id.
-pub(super) fn end(mut call: PureCall<'_>) -> Outcome {
+pub(super) fn end(call: &mut PureCall<'_>) -> Outcome {
     if let Some(output) = call.config.get_mut("output") {
         return Ok(output.take().into());
     }
@@ -24,7 +24,7 @@ pub(super) fn end(mut call: PureCall<'_>) -> Outcome {
 }
 
 /// Gives nothing: it stands for the end of waiting.
-pub(super) fn merge(_: PureCall<'_>) -> Outcome {
+pub(super) fn merge(_: &mut PureCall<'_>) -> Outcome {
     Ok(Value::Null.into())
 }
 
@@ -37,7 +37,7 @@ mod tests {
     use super::*;
 
     fn output(
-        node: fn(PureCall<'_>) -> Outcome,
+        node: fn(&mut PureCall<'_>) -> Outcome,
         config: Value,
         upstream: &[(&str, Value)],
     ) -> Value {
@@ -45,8 +45,8 @@ mod tests {
             upstream.iter().map(|(id, value)| (id.to_string(), Arc::new(value.clone()))).collect();
         let input = json!({ "name": "Ada" });
         let upstream = || upstream.clone();
-        let call = PureCall { config, outputs: &[], input: &input, upstream: &upstream };
-        node(call).unwrap().output
+        let mut call = PureCall { config, outputs: &[], input: &input, upstream: &upstream };
+        node(&mut call).unwrap().output
     }
 
     #[test]

@@ -65,7 +65,7 @@ pub trait Effect: Send + Sync + 'static {
 #[derive(Clone)]
 pub enum NodeType {
     /// In memory, at once, and again after a crash: it depends on nothing but what it is given.
-    Pure(fn(PureCall<'_>) -> Outcome),
+    Pure(fn(&mut PureCall<'_>) -> Outcome),
     /// With effects outside.
     Effect(Arc<dyn Effect>),
 }

@@ -7,7 +7,7 @@ use waystation_core::extract::by_name;
 use super::{Outcome, PureCall};
 
 /// Gives the `value` setting.
-pub(super) fn set(mut call: PureCall<'_>) -> Outcome {
+pub(super) fn set(call: &mut PureCall<'_>) -> Outcome {
     let value = call.config.get_mut("value").map(Value::take).unwrap_or_default();
     if call.outputs.is_empty() {
         return Ok(value.into());
