@@ -187,11 +187,11 @@ mod tests {
             ("WORKFLOW_ENGINE_URL", "ftp://x"),
             ("WAYSTATION_EGRESS", "everything"),
             ("WAYSTATION_EGRESS_ALLOW", "10.0.0.0/99"),
-            ("REDIS_PORT", "65536"),
+            ("REDIS_URL", "ftp://x"),
             ("UPSTASH_REST_URL", "https://x.example"),
         ] {
             let message = read(&[(name, value)]).err().unwrap_or_else(|| panic!("{name} passed"));
-            assert!(message.contains(name.trim_end_matches("_URL")), "{name}: {message}");
+            assert!(message.contains(name.trim_end_matches("_REST_URL")), "{name}: {message}");
         }
     }
 
