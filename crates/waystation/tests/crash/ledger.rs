@@ -34,6 +34,7 @@ pub(crate) struct Notice {
     pub(crate) run: String,
     pub(crate) id: String,
     pub(crate) body: Value,
+    pub(crate) arrived: Instant,
     pub(crate) taken: bool,
 }
 
@@ -59,6 +60,8 @@ pub(crate) struct Manner {
     pub(crate) delay_ms: u64,
     /// Refusals in a hundred calls; each may be repeated.
     pub(crate) refusals: u64,
+    /// Refusals in a hundred notifications.
+    pub(crate) notice_refusals: u64,
     /// The wait that the first call of each step is sent away with.
     pub(crate) retry_after: Option<u64>,
 }
@@ -66,7 +69,13 @@ pub(crate) struct Manner {
 impl Manner {
     /// Answers at once and well.
     pub(crate) fn prompt() -> Manner {
-        Manner { random: Random::new(0), delay_ms: 0, refusals: 0, retry_after: None }
+        Manner {
+            random: Random::new(0),
+            delay_ms: 0,
+            refusals: 0,
+            notice_refusals: 0,
+            retry_after: None,
+        }
     }
 }
 
@@ -169,6 +178,11 @@ impl Book {
         self.calls.iter().filter(|call| call.step == step).count() >= times
     }
 
+    /// Calls and notifications that were not the first of their kind.
+    pub(crate) fn repeated(&self) -> (usize, usize) {
+        (self.calls.len() - self.by_step.len(), self.notices.len() - self.arrivals.len())
+    }
+
     /// Whether an answer to the step was sent.
     pub(crate) fn has_answered(&self, step: &str) -> bool {
         self.calls.iter().any(|call| call.step == step && call.answered)
@@ -252,13 +266,14 @@ impl Office {
         let run = request.body["execution_id"].as_str().unwrap_or_default().to_owned();
         let id = request.webhook_id.unwrap_or_default();
         let (place, earlier) = self.edit(|book| {
-            let notice = Notice { run, id: id.clone(), body: request.body, taken: false };
+            let arrived = Instant::now();
+            let notice = Notice { run, id: id.clone(), body: request.body, arrived, taken: false };
             book.notices.push(notice);
             let arrivals = book.arrivals.entry(id.clone()).or_default();
             *arrivals += 1;
             (book.notices.len() - 1, *arrivals)
         });
-        if self.manner.random.of((&id, earlier)).percent(self.manner.refusals / 4) {
+        if self.manner.random.of((&id, earlier)).percent(self.manner.notice_refusals) {
             return stream.write_all(&answer(500, "", &Value::Null)).await;
         }
         self.edit(|book| book.notices[place].taken = true);

@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
+use waystation_engine::store::Status;
 
 use crate::audit::{Closed, Promises, after_kill, at_rest};
 use crate::definition;
@@ -16,9 +17,9 @@ use crate::random::{Random, fresh_seed};
 /// Kills, unless `WAYSTATION_KILLS` says otherwise.
 const KILLS: u64 = 200;
 /// Clients that send pipelines at the same time.
-const CLIENTS: u64 = 6;
+const CLIENTS: u64 = 8;
 /// Pipelines that one client sends between two kills, at the most.
-const PIPELINES: u64 = 6;
+const PIPELINES: u64 = 12;
 /// The moments of a kill, in milliseconds after the load began.
 const MOMENTS: std::ops::Range<u64> = 10..300;
 /// What a failed test shows of what it found.
@@ -31,8 +32,13 @@ async fn kills_under_load_lose_nothing_and_repeat_nothing() {
     let seed = number("WAYSTATION_KILL_SEED").unwrap_or_else(fresh_seed);
     eprintln!("{kills} kills; WAYSTATION_KILL_SEED={seed} replays their moments");
     let random = Random::new(seed);
-    let manner =
-        Manner { random: random.of("ledger"), delay_ms: 30, refusals: 8, retry_after: None };
+    let manner = Manner {
+        random: random.of("ledger"),
+        delay_ms: 30,
+        refusals: 8,
+        notice_refusals: 2,
+        retry_after: None,
+    };
     let ledger = Arc::new(Ledger::start(manner).await);
     let data = tempfile::tempdir().expect("a directory");
     let mut siege = Siege::new(data.path(), ledger, random, seed);
@@ -162,11 +168,13 @@ impl<'a> Siege<'a> {
     }
 
     fn report_endings(&self) {
-        let status = |journal: &&crate::durable::Journal| journal.status;
-        let completed = waystation_engine::store::Status::Completed;
         let runs = self.durable.runs.values();
-        let well = runs.filter(|journal| status(journal) == completed).count();
-        let cut = self.ledger.book().calls.iter().filter(|call| !call.answered).count();
-        eprintln!("{well} of {} runs completed; {cut} calls were cut off", self.durable.runs.len());
+        let well = runs.filter(|journal| journal.status == Status::Completed).count();
+        let book = self.ledger.book();
+        let (again, again_told) = book.repeated();
+        eprintln!(
+            "{well} of {} runs completed; {again} calls and {again_told} notifications came again",
+            self.durable.runs.len()
+        );
     }
 }

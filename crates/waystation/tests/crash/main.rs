@@ -5,6 +5,7 @@
 //! - [`process`]: the server that is killed
 //! - [`definition`]: pipelines to run
 //! - [`durable`]: what the data directory holds while no server runs
+//! - [`fill`]: many runs written at once
 //! - [`audit`]: whether ledger, journals and replies agree
 //! - [`random`]: chance that can be replayed
 //!
@@ -13,8 +14,10 @@
 mod audit;
 mod definition;
 mod durable;
+mod fill;
 mod ledger;
 mod load;
+mod notices;
 mod points;
 mod process;
 mod random;

@@ -132,8 +132,8 @@ fn listening(stderr: ChildStderr) -> String {
                     let address = rest.split_whitespace().next().unwrap_or_default();
                     let _ = tell.send(address.to_owned());
                 }
-                // A receiver that refuses a notification is the tests' own doing.
-                None if line.contains("webhook not taken") => {}
+                // Refused notifications and orders to stop are the tests' own doing.
+                None if line.contains("webhook not taken") || line.starts_with("Stopping") => {}
                 None => eprintln!("server: {line}"),
             }
         }

@@ -1,19 +1,13 @@
-//! Restarts: runs that sleep for long, and a data directory with many runs.
+//! Restarts: runs that sleep, runs whose time was up meanwhile, and a directory with many runs.
 
-use std::path::Path;
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use futures_util::StreamExt;
 use serde_json::{Value, json};
-use waystation_core::dialect::pipeline::compile;
-use waystation_core::entry::{Data, Entry, Fact, Outcome, Start};
-use waystation_engine::id::{RunId, now_ms};
 use waystation_engine::limits::SLEEP_IN_MEMORY;
 use waystation_engine::store::sqlite::{Options, SqliteStore};
-use waystation_engine::store::{Append, Finished, NewRun, Status, Store};
 
 use crate::definition::{call, request};
+use crate::fill::{Filling, fill};
 use crate::ledger::{Ledger, Manner};
 use crate::process::Server;
 
@@ -49,6 +43,31 @@ async fn a_sleeping_run_is_woken_at_its_time_by_another_process() {
     assert!(waited >= wait && waited < wait + LATE, "waited for {waited:?}");
 }
 
+/// A run whose time was up while no server ran ends, and calls nothing first.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_run_whose_deadline_has_passed_calls_nothing_more() {
+    let limit = Duration::from_secs(1);
+    let ledger = Ledger::start(Manner::prompt()).await;
+    let data = tempfile::tempdir().expect("a directory");
+    let server = Server::start(data.path());
+    ledger.hold("only");
+    let mut body = request(&[call(&ledger.url, "only", &[])], None);
+    let settings = &mut body["PIPELINE_SETTINGS"];
+    settings["timeouts"] = json!({ "total_pipeline_timeout": limit.as_secs() });
+    let run = server.submit(&body).await;
+    ledger.until(|book| book.has_called("only", 1)).await;
+    server.kill();
+    let calls = ledger.settled().await;
+    let called = ledger.book().calls[0].arrived;
+    tokio::time::sleep_until((called + limit).into()).await;
+
+    let server = Server::start(data.path());
+    let view = server.ended(&run).await;
+    assert_eq!(view["error_code"], "deadline_exceeded", "{view:#}");
+    server.kill();
+    assert_eq!(ledger.settled().await, calls, "the step was called after the run's time was up");
+}
+
 /// Prints how long a server takes to listen on a directory with many runs.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[ignore = "a measurement: run it with --ignored --nocapture"]
@@ -57,7 +76,11 @@ async fn a_server_with_many_runs_listens_at_once() {
     const UNFINISHED: usize = 500;
     let ledger = Ledger::start(Manner::prompt()).await;
     let data = tempfile::tempdir().expect("a directory");
-    fill(data.path(), &ledger.url, FINISHED, UNFINISHED).await;
+    let store = SqliteStore::open(data.path(), &Options::default()).expect("a store");
+    let filling = Filling::new(&ledger.url, None);
+    fill(&store, (0..FINISHED).map(|_| filling.finished())).await;
+    fill(&store, (0..UNFINISHED).map(|_| filling.begun())).await;
+    drop(store);
     let begun = Instant::now();
     let server = Server::start(data.path());
     let listens = begun.elapsed();
@@ -69,56 +92,4 @@ async fn a_server_with_many_runs_listens_at_once() {
     );
     assert_eq!(ledger.book().calls.len(), UNFINISHED);
     assert!(listens < Duration::from_secs(5), "listens after {listens:?}");
-}
-
-/// Writes runs of one step, as a server that was killed would have left them.
-async fn fill(data: &Path, url: &str, finished: usize, unfinished: usize) {
-    let store = SqliteStore::open(data, &Options::default()).expect("a store");
-    let steps = json!([call(url, "only", &[])]).to_string();
-    let plan = compile(Some(&steps), None, 10).expect("a definition").plan;
-    let plan: Arc<[u8]> = serde_json::to_vec(&plan).expect("JSON").into();
-    let runs = (0..finished + unfinished).map(|index| {
-        let store = &store;
-        let append = append(&plan, index < finished);
-        async move { store.append(append).await.expect("an append") }
-    });
-    futures_util::stream::iter(runs).buffer_unordered(1_000).collect::<Vec<()>>().await;
-}
-
-fn append(plan: &Arc<[u8]>, is_finished: bool) -> Append {
-    let now = now_ms();
-    let start = Start {
-        plan: "plan".into(),
-        workflow: "many".into(),
-        namespace: "crash".into(),
-        name: None,
-        input: Data::from(json!({})),
-        retry_of: None,
-    };
-    let output = Data::from(json!({ "only_out": "done" }));
-    let mut facts = vec![Fact::RunStarted(Box::new(start))];
-    if is_finished {
-        facts.push(Fact::NodeStarted { node: 0, attempt: 1 });
-        facts.push(Fact::NodeCompleted { node: 0, attempt: 1, output, port: None });
-        facts.push(Fact::RunFinished { outcome: Outcome::Completed });
-    }
-    let new_run = NewRun {
-        workflow: "many".into(),
-        namespace: "crash".into(),
-        name: None,
-        plan: "plan".into(),
-        plan_json: Arc::clone(plan),
-        created: now,
-        webhook: false,
-    };
-    let end = Finished { status: Status::Completed, at: now, error: None };
-    Append {
-        run: RunId::new(),
-        batch: 0,
-        first_seq: 0,
-        entries: facts.into_iter().map(|fact| Entry { at: now, fact }).collect(),
-        new_run: Some(new_run),
-        wake_at: None,
-        finished: is_finished.then_some(end),
-    }
 }
