@@ -46,6 +46,8 @@ pub(super) struct Live {
     starting: Vec<Attempt>,
     attempts: Attempts,
     timers: BTreeSet<(u64, Timer)>,
+    /// When the store wakes the run, as far as this process has told it.
+    stored_wake: Option<u64>,
     /// Results of an earlier run of the same plan, by node.
     reuse: Vec<NodeRecord>,
 }
@@ -105,6 +107,7 @@ impl Live {
             starting: Vec::new(),
             attempts: FuturesUnordered::new(),
             timers: BTreeSet::new(),
+            stored_wake: None,
             reuse: Vec::new(),
         }
     }
@@ -152,14 +155,21 @@ impl Live {
                 }
                 tokio::task::yield_now().await;
             }
-            if *closing.borrow_and_update() {
+            // A moment that has come before anything started, during a pause of the process, decides
+            // what starts at all.
+            if self.fire_timers() {
+                continue;
+            }
+            let closes = *closing.borrow_and_update();
+            if closes {
                 self.starting.clear();
             }
             for index in 0..self.starting.len() {
                 let (node, attempt) = (self.starting[index].node, self.starting[index].number);
                 self.record(Fact::NodeStarted { node, attempt });
             }
-            let rests = self.starting.is_empty() && self.attempts.is_empty();
+            // What is not started because of the end of the process must go on at the next start.
+            let rests = !closes && self.starting.is_empty() && self.attempts.is_empty();
             self.commit_with(handle, if rests { self.wake_at() } else { None }).await?;
             if self.run.outcome.is_some() {
                 return Ok(Rest::Finished);
@@ -167,17 +177,17 @@ impl Live {
             for attempt in self.starting.drain(..) {
                 self.attempts.push(attempt.make(Arc::clone(&self.shared)));
             }
-            if *closing.borrow() && self.attempts.is_empty() {
+            if closes && self.attempts.is_empty() {
                 return Ok(Rest::Closing);
             }
-            if rests && self.wake_at().is_some() && self.shared.sleep(self.id, handle) {
+            if rests && self.is_woken_by_store() && self.shared.sleep(self.id, handle) {
                 return Ok(Rest::Asleep);
             }
             self.wait(handle, &mut closing).await;
         }
     }
 
-    /// Waits for whatever comes first, and records it.
+    /// Waits for whatever comes first, and records it; timers are recorded in the next turn.
     async fn wait(&mut self, handle: &Handle, closing: &mut tokio::sync::watch::Receiver<bool>) {
         let alarm = self.timers.first().map(|(at, _)| *at);
         let sleep = async {
@@ -188,7 +198,7 @@ impl Live {
         };
         tokio::select! {
             Some(ended) = self.attempts.next(), if !self.attempts.is_empty() => self.ended(ended),
-            () = sleep => self.fire_timers(),
+            () = sleep => {}
             () = handle.wake.notified() => {}
             _ = closing.changed() => {}
         }
@@ -201,14 +211,17 @@ impl Live {
         }
     }
 
-    fn fire_timers(&mut self) {
+    /// Records the moments that have come; answers whether there were any.
+    fn fire_timers(&mut self) -> bool {
         let now = now_ms();
+        let before = self.entries.len();
         while let Some((at, timer)) = self.timers.first().copied()
             && at <= now
         {
             self.timers.pop_first();
             self.record(Fact::TimerFired { timer });
         }
+        self.entries.len() > before
     }
 
     /// When the run has to be woken, if that is far enough away to leave memory until then.
@@ -216,6 +229,12 @@ impl Live {
         let (at, _) = self.timers.first()?;
         let sleep = Duration::from_millis(at.saturating_sub(now_ms()));
         (sleep > SLEEP_IN_MEMORY).then_some(*at)
+    }
+
+    /// Whether the store knows when to wake the run. One that had nothing to append since it came
+    /// into memory has told the store nothing, and stays.
+    fn is_woken_by_store(&self) -> bool {
+        self.wake_at().is_some_and(|at| self.stored_wake == Some(at))
     }
 
     /// Performs actions, and those that follow from them; answers whether some are left.
@@ -380,6 +399,7 @@ impl Live {
             finished: self.finished_row(),
         };
         self.shared.store.append(append).await?;
+        self.stored_wake = wake_at;
         self.batch += 1;
         self.first_seq += count;
         self.shared.published(self.id, &self.run, told.as_deref().unwrap_or_default());

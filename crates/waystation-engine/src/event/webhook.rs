@@ -96,15 +96,16 @@ impl Courier {
         let courier = self.clone();
         let mut closing = self.office.closing.subscribe();
         tokio::spawn(async move {
-            let mut due_before = NEVER;
+            // At first all of them, also those that rest: their next entry may be there already.
+            let (mut due_before, mut page) = (NEVER, usize::MAX);
             while !*closing.borrow() {
-                match courier.office.store.cursors_due(due_before, SWEEP_PAGE).await {
+                match courier.office.store.cursors_due(due_before, page).await {
                     Ok(cursors) => cursors.iter().for_each(|cursor| courier.poke(cursor.run)),
                     Err(failed) => tracing::warn!(detail = %failed.detail, "webhook cursors"),
                 }
                 // The end of the wait, whichever it is, leads to the next look at both.
                 let _ = tokio::time::timeout(SWEEP, closing.changed()).await;
-                due_before = now_ms();
+                (due_before, page) = (now_ms(), SWEEP_PAGE);
             }
         });
     }
@@ -143,7 +144,7 @@ impl Office {
             let rings = bell.rings.load(Ordering::Acquire);
             let next = self.deliver(run, &mut round).await.unwrap_or_else(|error| {
                 tracing::warn!(%run, %error, "webhook delivery");
-                Next::Stop
+                Next::Wait(SWEEP)
             });
             let wait = match next {
                 Next::Linger => LINGER,
@@ -161,9 +162,15 @@ impl Office {
                 () = rung => {}
                 _ = closing.changed() => {}
             }
-            let leaves = (!waits || wait.is_zero()) && self.leave(run, bell, rings);
-            if leaves {
-                return self.rest(round).await;
+            if waits && !wait.is_zero() {
+                continue;
+            }
+            if bell.rings.load(Ordering::Acquire) == rings {
+                // Before the run is left to another courier, which would write the same cursor.
+                self.rest(round.as_mut()).await;
+                if self.leave(run, bell, rings) {
+                    return;
+                }
             }
         }
         self.rounds().remove(&run);
@@ -180,12 +187,11 @@ impl Office {
     }
 
     /// Takes a run that says nothing out of the sweep: its next entry calls for a courier.
-    async fn rest(&self, round: Option<Round>) {
-        let Some(Round { mut cursor, .. }) = round.filter(|round| round.parcels.is_empty()) else {
-            return;
-        };
+    async fn rest(&self, round: Option<&mut Round>) {
+        let silent = |round: &&mut Round| round.parcels.is_empty() && !round.ended;
+        let Some(Round { cursor, .. }) = round.filter(silent) else { return };
         cursor.next_at = NEVER;
-        if let Err(failed) = self.store.put_cursor(cursor).await {
+        if let Err(failed) = self.store.put_cursor(cursor.clone()).await {
             tracing::warn!(detail = %failed.detail, "webhook cursor");
         }
     }
@@ -198,6 +204,11 @@ impl Office {
         let Some(round) = place else { return Ok(Next::Stop) };
         let entries = self.store.journal(run, round.folded).await?;
         round.fold(run, &entries);
+        // Neither a new entry nor a restart makes a receiver that is waited for any readier.
+        let wait_ms = round.cursor.next_at.saturating_sub(now_ms());
+        if round.cursor.attempts > 0 && wait_ms > 0 {
+            return Ok(Next::Wait(Duration::from_millis(wait_ms)));
+        }
         while let Some(parcel) = round.parcels.front() {
             if let Err(refusal) = self.post(&round.url, parcel).await {
                 return self.put_off(&mut round.cursor, refusal).await;
