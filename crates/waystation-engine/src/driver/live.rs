@@ -7,6 +7,7 @@ use std::time::Duration;
 use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
 use serde_json::Value;
+use tokio::sync::{Notify, watch};
 use tokio::time::Instant;
 use waystation_core::entry::{Data, Entry, Fact, Level, Outcome, Start, Timer};
 use waystation_core::error::{Code, Error, Failure};
@@ -152,6 +153,9 @@ impl Live {
                 }
                 tokio::task::yield_now().await;
             }
+            if self.run.outcome.is_none() && self.obey(handle) {
+                continue;
+            }
             if *closing.borrow_and_update() {
                 self.starting.clear();
             }
@@ -173,12 +177,12 @@ impl Live {
             if rests && self.wake_at().is_some() && self.shared.sleep(self.id, handle) {
                 return Ok(Rest::Asleep);
             }
-            self.wait(handle, &mut closing).await;
+            self.wait(&handle.wake, &mut closing).await;
         }
     }
 
     /// Waits for whatever comes first, and records it.
-    async fn wait(&mut self, handle: &Handle, closing: &mut tokio::sync::watch::Receiver<bool>) {
+    async fn wait(&mut self, wake: &Notify, closing: &mut watch::Receiver<bool>) {
         let alarm = self.timers.first().map(|(at, _)| *at);
         let sleep = async {
             match alarm {
@@ -189,16 +193,23 @@ impl Live {
         tokio::select! {
             Some(ended) = self.attempts.next(), if !self.attempts.is_empty() => self.ended(ended),
             () = sleep => self.fire_timers(),
-            () = handle.wake.notified() => {}
+            () = wake.notified() => {}
             _ = closing.changed() => {}
         }
         // Whatever else has come by now shares the next commit.
         while let Some(Some(ended)) = futures_util::FutureExt::now_or_never(self.attempts.next()) {
             self.ended(ended);
         }
+    }
+
+    /// Records what is asked of the run, before anything new begins; answers whether there was something.
+    fn obey(&mut self, handle: &Handle) -> bool {
+        let mut asked = false;
         while let Some(Command::Cancel { reason }) = handle.next_command() {
             self.record(Fact::CancelRequested { reason });
+            asked = true;
         }
+        asked
     }
 
     fn fire_timers(&mut self) {
