@@ -70,6 +70,8 @@ codes! {
     LimitExceeded = "limit_exceeded", Refused, None;
     /// The egress policy refuses the target.
     EgressRefused = "egress_refused", Refused, None;
+    /// The server does not answer callers from there.
+    Forbidden = "forbidden", Refused, None;
     /// The target could not be reached or broke off.
     Transport = "transport", Unavailable, Some("check the address, and that the service is running");
     /// An attempt took longer than allowed.

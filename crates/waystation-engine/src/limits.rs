@@ -35,6 +35,9 @@ pub const REDIS_QUEUE: usize = 10_000;
 pub const REDIS_QUEUE_BYTES: usize = 64 << 20;
 /// Webhooks on their way at once, over all runs; a further one waits.
 pub const WEBHOOKS_LIVE: usize = 64;
+/// How long a process that runs only its own runs stays for their webhooks; the next server delivers
+/// the rest.
+pub const WEBHOOK_PATIENCE: Duration = Duration::from_secs(5);
 /// Bytes of a response body that a node may ask to keep; a greater wish is refused.
 pub const RESPONSE_BYTES_MAX: usize = 256 << 20;
 /// Bytes of a body that are read of a response that is no success; the rest is left unread.

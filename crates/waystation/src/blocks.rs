@@ -3,8 +3,8 @@
 
 use std::time::Duration;
 
-use reqwest::Method;
 use reqwest::header::{CONTENT_TYPE, HeaderValue};
+use reqwest::{Method, Url};
 use serde_json::{Map, Value, json};
 use waystation_core::dialect::pipeline::block;
 use waystation_core::error::{Code, Error};
@@ -93,7 +93,7 @@ pub async fn execute(
     let result = match &app.workflow_engine_url {
         Some(engine) => {
             if let Some(url) = &app.public_url {
-                let url = format!("{url}/api/workflows/webhook/{workflow}");
+                let url = webhook_url(url, workflow)?;
                 payload["PIPELINE_SETTINGS"] = json!({ "notifications": { "webhook_url": url } });
             }
             elsewhere(app, engine, &payload).await?
@@ -107,6 +107,17 @@ pub async fn execute(
         "result": result,
         "result_block": view(&result_block),
     }))
+}
+
+/// Where another engine tells the progress of a workflow.
+fn webhook_url(base: &str, workflow: &str) -> Result<String, Error> {
+    let invalid = || Error::new(Code::SettingInvalid, "WAYSTATION_PUBLIC_URL is no usable URL");
+    let mut url = Url::parse(base).map_err(|_| invalid())?;
+    let segments = url.path_segments_mut().map(|mut segments| {
+        segments.pop_if_empty().extend(["api", "workflows", "webhook", workflow]);
+    });
+    segments.map_err(|()| invalid())?;
+    Ok(url.into())
 }
 
 async fn load(app: &App, namespace: &str, ids: &[String]) -> Result<Vec<Value>, ExecuteFailed> {
@@ -148,6 +159,9 @@ async fn elsewhere(app: &App, engine: &str, payload: &Value) -> Result<Value, Ex
     if !reply.status.is_success() || !body.is_object() {
         let text = String::from_utf8_lossy(&reply.body).chars().take(200).collect::<String>();
         return Err(failed(format!("answered HTTP {}: {text}", reply.status.as_u16())));
+    }
+    if let Ok(errors) = serde_json::from_value(body["validation_errors"].clone()) {
+        return Err(ExecuteFailed::Transform(errors));
     }
     Ok(body)
 }

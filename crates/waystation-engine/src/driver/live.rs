@@ -7,6 +7,7 @@ use std::time::Duration;
 use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
 use serde_json::Value;
+use tokio::sync::{Notify, watch};
 use tokio::time::Instant;
 use waystation_core::entry::{Data, Entry, Fact, Level, Outcome, Start, Timer};
 use waystation_core::error::{Code, Error, Failure};
@@ -155,9 +156,9 @@ impl Live {
                 }
                 tokio::task::yield_now().await;
             }
-            // A moment that has come before anything started, during a pause of the process, decides
-            // what starts at all.
-            if self.fire_timers() {
+            // What is asked of the run, and a moment that has come before anything started, during a
+            // pause of the process, decide what starts at all.
+            if self.run.outcome.is_none() && (self.obey(handle) || self.fire_timers()) {
                 continue;
             }
             let closes = *closing.borrow_and_update();
@@ -183,12 +184,13 @@ impl Live {
             if rests && self.is_woken_by_store() && self.shared.sleep(self.id, handle) {
                 return Ok(Rest::Asleep);
             }
-            self.wait(handle, &mut closing).await;
+            self.wait(&handle.wake, &mut closing).await;
         }
     }
 
-    /// Waits for whatever comes first, and records it; timers are recorded in the next turn.
-    async fn wait(&mut self, handle: &Handle, closing: &mut tokio::sync::watch::Receiver<bool>) {
+    /// Waits for whatever comes first, and records results; timers and commands are recorded in the
+    /// next turn.
+    async fn wait(&mut self, wake: &Notify, closing: &mut watch::Receiver<bool>) {
         let alarm = self.timers.first().map(|(at, _)| *at);
         let sleep = async {
             match alarm {
@@ -199,16 +201,23 @@ impl Live {
         tokio::select! {
             Some(ended) = self.attempts.next(), if !self.attempts.is_empty() => self.ended(ended),
             () = sleep => {}
-            () = handle.wake.notified() => {}
+            () = wake.notified() => {}
             _ = closing.changed() => {}
         }
         // Whatever else has come by now shares the next commit.
         while let Some(Some(ended)) = futures_util::FutureExt::now_or_never(self.attempts.next()) {
             self.ended(ended);
         }
+    }
+
+    /// Records what is asked of the run, before anything new begins; answers whether there was something.
+    fn obey(&mut self, handle: &Handle) -> bool {
+        let mut asked = false;
         while let Some(Command::Cancel { reason }) = handle.next_command() {
             self.record(Fact::CancelRequested { reason });
+            asked = true;
         }
+        asked
     }
 
     /// Records the moments that have come; answers whether there were any.

@@ -18,7 +18,7 @@ use crate::event::redis::{OutputSink, RedisStatus};
 use crate::event::signature::SigningKey;
 use crate::event::webhook::Courier;
 use crate::id::RunId;
-use crate::limits::{NODES_LIVE, RUNS_LIVE};
+use crate::limits::{NODES_LIVE, RUNS_LIVE, WEBHOOK_PATIENCE};
 use crate::node::Registry;
 use crate::secret::Vault;
 use crate::store::Store;
@@ -238,6 +238,10 @@ impl Shared {
         if tokio::time::timeout(grace, all_idle).await.is_err() {
             let left = self.driving.load(Ordering::Relaxed);
             tracing::warn!(runs = left, "runs were cut short; they go on at the next start");
+        }
+        if !self.settings.is_resident {
+            // Nobody takes over from a process that runs only its own.
+            self.courier.settle(WEBHOOK_PATIENCE).await;
         }
         self.courier.close();
         if let Some(outputs) = &self.outputs {

@@ -53,6 +53,8 @@ struct Office {
     places: Semaphore,
     rounds: Mutex<HashMap<RunId, Arc<Bell>>>,
     closing: watch::Sender<bool>,
+    /// Told when a courier has left its run.
+    left: Notify,
 }
 
 /// Tells a courier that there is something new.
@@ -87,6 +89,7 @@ impl Courier {
             places: Semaphore::new(WEBHOOKS_LIVE),
             rounds: Mutex::default(),
             closing: watch::Sender::new(false),
+            left: Notify::new(),
         });
         Courier { office }
     }
@@ -123,6 +126,21 @@ impl Courier {
         drop(rounds);
         let office = Arc::clone(&self.office);
         tokio::spawn(async move { office.serve(run, &bell).await });
+    }
+
+    /// Waits until nothing is left to deliver, but not longer than this.
+    pub(crate) async fn settle(&self, patience: Duration) {
+        let all_left = async {
+            loop {
+                let left = self.office.left.notified();
+                if self.office.rounds().is_empty() {
+                    return;
+                }
+                left.await;
+            }
+        };
+        // What is not delivered by then is kept.
+        let _ = tokio::time::timeout(patience, all_left).await;
     }
 
     /// Stops after the deliveries under way; the rest follows at the next start.
@@ -174,6 +192,7 @@ impl Office {
             }
         }
         self.rounds().remove(&run);
+        self.left.notify_waiters();
     }
 
     /// Leaves a run, unless the bell has rung since.
@@ -182,6 +201,7 @@ impl Office {
         let quiet = bell.rings.load(Ordering::Acquire) == rings;
         if quiet {
             rounds.remove(&run);
+            self.left.notify_waiters();
         }
         quiet
     }

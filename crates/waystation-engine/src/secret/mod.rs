@@ -13,7 +13,7 @@ use std::sync::Arc;
 
 pub use redact::Redactor;
 pub use seal::Sealer;
-pub use vault::Vault;
+pub use vault::{Vault, check_name};
 
 /// A value that cannot be printed, compared or serialized by mistake. Clones share the one copy.
 #[derive(Clone)]

@@ -94,7 +94,7 @@ fn unknown(name: &str, known: &Known) -> Error {
 }
 
 /// A name has to be writable in a template as `secrets.NAME`, and in an environment file.
-fn check_name(name: &str) -> Result<(), Error> {
+pub fn check_name(name: &str) -> Result<(), Error> {
     let start = name.starts_with(|letter: char| letter.is_ascii_alphabetic() || letter == '_');
     let inside = |byte: u8| byte.is_ascii_alphanumeric() || b"_.-".contains(&byte);
     if start && name.len() <= NAME_BYTES_MAX && name.bytes().all(inside) {

@@ -9,6 +9,7 @@ use waystation_core::error::{Code, Error};
 use waystation_engine::egress::{HttpClient, Policy, Reach, Request};
 
 use super::serve::ADDRESS_FILE;
+use crate::http::INSTANCE_HEADER;
 
 /// How long the server may take for what commands ask of it.
 const TIMEOUT: Duration = Duration::from_secs(30);
@@ -34,7 +35,9 @@ impl Server {
         let request = Request::new(Method::GET, format!("{}/ping", server.base));
         let answer = tokio::time::timeout(Duration::from_secs(2), server.client.send(request, 64));
         let answer = answer.await.ok()?.ok()?;
-        (&answer.body[..] == b"pong").then_some(server)
+        // Another server may have got the address of one that was killed.
+        let instance = answer.headers.get(INSTANCE_HEADER)?.to_str().ok()?;
+        (told["instance"] == instance).then_some(server)
     }
 
     /// Asks the server; its errors are passed on in its own words.

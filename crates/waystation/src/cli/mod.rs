@@ -70,6 +70,14 @@ impl From<Error> for Failed {
 }
 
 impl Failed {
+    /// A definition's error: what a file says wrong is a problem like any other.
+    fn definition(error: Error) -> Failed {
+        match error.code {
+            Code::BodyInvalid => Failed::Definition(vec![error.message]),
+            _ => Failed::Error(error),
+        }
+    }
+
     fn report(&self) -> u8 {
         match self {
             Failed::Run => 1,
@@ -105,7 +113,9 @@ pub fn main() -> ExitCode {
 }
 
 async fn dispatch(arguments: Arguments) -> Outcome {
-    config::check_names(std::env::vars().map(|(name, _)| name))?;
+    // A name that is no Unicode is none of ours.
+    let names = std::env::vars_os().filter_map(|(name, _)| name.into_string().ok());
+    config::check_names(names)?;
     let data = arguments.data;
     match arguments.command {
         Command::Serve(serve) => serve.execute(data).await,

@@ -8,6 +8,8 @@ use clap::Args;
 use futures_util::{StreamExt, pin_mut};
 use reqwest::Method;
 use serde_json::{Map, Value, json};
+use waystation_core::dialect::pipeline::Request;
+use waystation_core::dialect::pipeline::reply::invalid;
 use waystation_core::error::{Code, Error};
 use waystation_core::run::Run;
 
@@ -38,12 +40,11 @@ pub(super) struct RunFile {
 
 impl RunFile {
     pub(super) async fn execute(self, data: PathBuf) -> Outcome {
-        let body = with_inputs(&read_file(&self.file)?, &self.input)?;
-        let mut progress = (!self.json).then(Progress::new);
-        let detail = match Server::of(&data).await {
-            Some(server) => on_server(&server, body, progress.as_mut()).await?,
-            None => here(data, &body, progress.as_mut()).await?,
-        };
+        let ended = self.begin_to_end(data).await;
+        if let (true, Err(Failed::Definition(problems))) = (self.json, &ended) {
+            terminal::print_json(&invalid(problems));
+        }
+        let Ended { detail, interrupted } = ended?;
         let reply = &detail["result"];
         match self.json {
             true => terminal::print_json(reply),
@@ -51,10 +52,27 @@ impl RunFile {
         }
         match detail["status"].as_str() {
             Some("completed") => Ok(()),
-            Some("cancelled") => Err(Failed::Interrupted),
+            _ if interrupted => Err(Failed::Interrupted),
             _ => Err(Failed::Run),
         }
     }
+
+    async fn begin_to_end(&self, data: PathBuf) -> Result<Ended, Failed> {
+        let text = read_file(&self.file)?;
+        let body = with_inputs(&text, &self.input).map_err(Failed::definition)?;
+        let mut progress = (!self.json).then(Progress::new);
+        match Server::of(&data).await {
+            Some(server) => on_server(&server, body, progress.as_mut()).await,
+            None => here(data, &body, progress.as_mut()).await,
+        }
+    }
+}
+
+/// A run that has ended, whatever way.
+struct Ended {
+    detail: Value,
+    /// The user asked it to end.
+    interrupted: bool,
 }
 
 /// Runs it in this process.
@@ -62,14 +80,14 @@ async fn here(
     data: PathBuf,
     body: &str,
     mut progress: Option<&mut Progress>,
-) -> Result<Value, Failed> {
+) -> Result<Ended, Failed> {
     let config = read_config(data, true)?;
     let app = Arc::new(App::open(config, false).await?);
     listen(&app).await?;
     let Begun { submitted, definition } =
         begin(&app, body).await.map_err(|refusal| match refusal {
             Refusal::Invalid(errors) => Failed::Definition(errors),
-            Refusal::Error(error) => Failed::Error(error),
+            Refusal::Error(error) => Failed::definition(error),
         })?;
     if progress.is_some() {
         terminal::warnings(&definition.warnings);
@@ -79,8 +97,8 @@ async fn here(
     let mut run = Run::new(Arc::clone(&definition.program));
     let entries = app.engine.follow(id, 0);
     pin_mut!(entries);
-    let mut interrupted = std::pin::pin!(tokio::signal::ctrl_c());
-    let mut cancelled = false;
+    let mut interrupt = std::pin::pin!(tokio::signal::ctrl_c());
+    let mut interrupted = false;
     loop {
         tokio::select! {
             next = entries.next() => match next {
@@ -94,15 +112,16 @@ async fn here(
                 }
                 None => break,
             },
-            _ = &mut interrupted, if !cancelled => {
-                cancelled = true;
+            _ = &mut interrupt, if !interrupted => {
+                interrupted = true;
                 app.engine.request_cancel(id, "interrupted with Ctrl-C");
             }
         }
     }
     let line = app.engine.row(id).await?;
     app.engine.shutdown(Duration::from_secs(1)).await;
-    Ok(view::detail(&line, &run, None))
+    let cursor = app.engine.store().cursor(id).await.map_err(Error::from)?;
+    Ok(Ended { detail: view::detail(&line, &run, cursor.as_ref()), interrupted })
 }
 
 /// Serves this process's own requests, so that URLs of a path alone work.
@@ -121,30 +140,39 @@ async fn on_server(
     server: &Server,
     body: String,
     mut progress: Option<&mut Progress>,
-) -> Result<Value, Failed> {
-    let begun = server.call(Method::POST, "/execute", Some(body)).await?;
+) -> Result<Ended, Failed> {
+    let begun = server.call(Method::POST, "/execute", Some(body)).await;
+    let begun = begun.map_err(Failed::definition)?;
     if let Some(errors) = begun["validation_errors"].as_array() {
         let texts = errors.iter().filter_map(Value::as_str).map(str::to_owned);
         return Err(Failed::Definition(texts.collect()));
     }
     let path = format!("/runs/{}", begun["execution_id"].as_str().unwrap_or_default());
-    let mut interrupted = std::pin::pin!(tokio::signal::ctrl_c());
-    let mut cancelled = false;
+    let mut interrupt = std::pin::pin!(tokio::signal::ctrl_c());
+    let mut interrupted = false;
     loop {
         let detail = server.call(Method::GET, &path, None).await?;
         if let Some(progress) = &mut progress {
             progress.update(&detail["steps"]);
         }
         if detail["status"] != "running" {
-            return Ok(detail);
+            return Ok(Ended { detail, interrupted });
         }
         tokio::select! {
             () = tokio::time::sleep(POLL) => {}
-            _ = &mut interrupted, if !cancelled => {
-                cancelled = true;
-                server.call(Method::POST, &format!("{path}/cancel"), None).await?;
+            _ = &mut interrupt, if !interrupted => {
+                interrupted = true;
+                cancel(server, &path).await?;
             }
         }
+    }
+}
+
+/// Asks the server to end a run, which may have just ended by itself.
+async fn cancel(server: &Server, path: &str) -> Result<(), Error> {
+    match server.call(Method::POST, &format!("{path}/cancel"), None).await {
+        Err(error) if error.code != Code::RunEnded => Err(error),
+        _ => Ok(()),
     }
 }
 
@@ -176,6 +204,7 @@ fn summary(detail: &Value) {
         terminal::say(&format!("{} {error}", style("error:").red().bold()));
     }
     log(detail);
+    webhook(&detail["webhook"]);
     if let Some(result) = reply.get("final_result") {
         terminal::print_json(result);
     }
@@ -190,28 +219,41 @@ fn log(detail: &Value) {
     }
 }
 
+/// Says what a receiver has not taken.
+fn webhook(webhook: &Value) {
+    let after = match webhook["state"].as_str() {
+        Some("dead") => "it is not told more",
+        Some("retrying") => "the next `waystation serve` on this data tells it the rest",
+        _ => return,
+    };
+    let error = webhook["error"].as_str().unwrap_or_default();
+    let mark = style("warning:").yellow().bold();
+    terminal::say(&format!("{mark} the webhook's receiver did not take all: {error}; {after}"));
+}
+
 /// The body with the inputs of the command line.
 fn with_inputs(text: &str, inputs: &[String]) -> Result<String, Error> {
     if inputs.is_empty() {
         return Ok(text.to_owned());
     }
     let invalid = |what: String| Error::new(Code::BodyInvalid, what);
-    let body = serde_json::from_str(text).map_err(|error| invalid(format!("not JSON: {error}")))?;
-    let Value::Object(mut body) = body else {
-        return Err(invalid("the file must hold a JSON object".into()));
-    };
+    // What the file says wrong is told in the same words as without inputs.
+    Request::parse(text)?;
+    let mut body: Map<String, Value> = serde_json::from_str(text)
+        .map_err(|error| invalid(format!("The body is not valid JSON: {error}")))?;
     for input in inputs {
         match named(input) {
             Some((name, value)) => {
                 let data = body.entry("input_data").or_insert_with(|| Value::Object(Map::new()));
                 let data = data.as_object_mut();
-                let data = data.ok_or_else(|| invalid("input_data must be an object".into()))?;
+                let data =
+                    data.ok_or_else(|| invalid("Field input_data must be an object".into()))?;
                 data.insert(name.to_owned(), value);
             }
             None => drop(body.insert("original_input".into(), json!(input))),
         }
     }
-    Ok(Value::Object(body).to_string())
+    Ok(json!(body).to_string())
 }
 
 /// `NAME=VALUE`, if it is that.

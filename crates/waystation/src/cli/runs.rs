@@ -15,7 +15,7 @@ use waystation_engine::store::sqlite::SqliteStore;
 use waystation_engine::store::{RunFilter, Status, Store};
 
 use super::local::Server;
-use super::terminal::{self, style};
+use super::terminal;
 use super::{Failed, Outcome};
 use crate::app::App;
 use crate::config::Config;
@@ -77,7 +77,9 @@ impl List {
         let known = |text: &str| Status::ALL.into_iter().find(|status| status.as_str() == text);
         let status = self.status.as_deref().map(|text| {
             known(text).ok_or_else(|| {
-                Error::new(Code::RequestInvalid, format!("no status is called {text}"))
+                let words = Status::ALL.map(Status::as_str).join(", ");
+                let text = format!("there is no status {text:?}; the statuses are {words}");
+                Error::new(Code::RequestInvalid, text)
             })
         });
         let filter = RunFilter {
@@ -137,26 +139,22 @@ fn print_detail(detail: &Value) {
         terminal::print(&format!("{field:<13} {}", text(&detail[field])));
     }
     if let Some(state) = detail["webhook"]["state"].as_str() {
-        terminal::print(&format!(
-            "{:<13} {state} {}",
-            "webhook",
-            detail["webhook"]["error"].as_str().unwrap_or_default()
-        ));
+        let error = detail["webhook"]["error"].as_str().unwrap_or_default();
+        terminal::print(format!("{:<13} {state} {error}", "webhook").trim_end());
     }
     terminal::print("\nSTEPS");
     for step in detail["steps"].as_array().into_iter().flatten() {
         let time = step["execution_time"].as_f64().map(terminal::duration).unwrap_or_default();
         let (status, name) = (text(&step["status"]), text(&step["step_name"]));
         let why = step["error"].as_str().filter(|_| status == "failed").or(step["reason"].as_str());
-        terminal::print(&format!(
-            "  {status:<9}  {time:>8}  {name}  {}",
-            style(why.unwrap_or_default()).dim()
-        ));
+        let line = format!("  {status:<9}  {time:>8}  {name}  {}", why.unwrap_or_default());
+        terminal::print(line.trim_end());
     }
     let lines = detail["log"].as_array().into_iter().flatten();
     for line in lines {
         let (level, message) = (text(&line["level"]), text(&line["message"]));
-        terminal::print(&format!("  {level}: {} {message}", text(&line["step_name"])));
+        let step = line["step_name"].as_str().map(|name| format!("{name}: ")).unwrap_or_default();
+        terminal::print(&format!("  {level}: {step}{message}"));
     }
     if let Some(result) = detail["result"].get("final_result") {
         terminal::print("\nRESULT");
@@ -170,10 +168,12 @@ fn print_detail(detail: &Value) {
 async fn cancel(config: Config, text: &str) -> Outcome {
     let id = parse(text)?;
     if let Some(server) = Server::of(&config.data).await {
-        server.call(Method::POST, &format!("/runs/{id}/cancel"), None).await?;
+        let path = format!("/runs/{id}/cancel");
+        server.call(Method::POST, &path, None).await.map_err(|error| explained(error, text))?;
     } else {
         let app = App::open(config, false).await?;
-        app.engine.cancel(id, "requested by the user").await?;
+        let cancelled = app.engine.cancel(id, "requested by the user").await;
+        cancelled.map_err(|error| explained(error, text))?;
         app.engine.shutdown(Duration::from_secs(1)).await;
     }
     terminal::say(&format!("Run {id} is cancelled"));
@@ -183,23 +183,31 @@ async fn cancel(config: Config, text: &str) -> Outcome {
 async fn retry(config: Config, text: &str) -> Outcome {
     let id = parse(text)?;
     if let Some(server) = Server::of(&config.data).await {
-        let begun = server.call(Method::POST, &format!("/runs/{id}/retry"), None).await?;
+        let begun = server.call(Method::POST, &format!("/runs/{id}/retry"), None).await;
+        let begun = begun.map_err(|error| explained(error, text))?;
         terminal::print(begun["execution_id"].as_str().unwrap_or_default());
         return Ok(());
     }
     let app = Arc::new(App::open(config, false).await?);
     super::run::listen(&app).await?;
-    let submitted = app.engine.retry(id).await?;
-    terminal::say(&format!("Running as {}", submitted.id));
+    let submitted = app.engine.retry(id).await.map_err(|error| explained(error, text))?;
+    let submitted_id = submitted.id;
+    terminal::say(&format!("Running as {submitted_id}"));
     let run = submitted.finished.wait().await?;
-    let line = app.engine.row(submitted.id).await?;
+    let line = app.engine.row(submitted_id).await?;
     app.engine.shutdown(Duration::from_secs(1)).await;
-    print_detail(&view::detail(&line, &run, None));
+    let cursor = app.engine.store().cursor(submitted_id).await.map_err(Error::from)?;
+    print_detail(&view::detail(&line, &run, cursor.as_ref()));
     if line.status == Status::Completed { Ok(()) } else { Err(Failed::Run) }
 }
 
 fn parse(text: &str) -> Result<RunId, Error> {
     text.parse().map_err(|_| unknown(text))
+}
+
+/// The error of an engine, with what helps here.
+fn explained(error: Error, text: &str) -> Error {
+    if error.code == Code::NotFound { unknown(text) } else { error }
 }
 
 fn unknown(text: &str) -> Error {

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use clap::Subcommand;
 use reqwest::Method;
 use waystation_core::error::{Code, Error};
-use waystation_engine::secret::Vault;
+use waystation_engine::secret::{Vault, check_name};
 use waystation_engine::store::Store;
 use waystation_engine::store::sqlite::{Options, SqliteStore};
 
@@ -35,6 +35,7 @@ impl Secret {
     pub(super) async fn execute(self, config: Config) -> Outcome {
         match self {
             Secret::Set { name } => {
+                check_name(&name)?;
                 let value = read_value(&name)?;
                 set(config, &name, value).await?;
                 terminal::say(&format!("Steps can use it as {{{{secrets.{name}}}}}"));
@@ -44,21 +45,24 @@ impl Secret {
                 let secrets = store.secrets().await.map_err(Error::from)?;
                 secrets.iter().for_each(|(name, _)| terminal::print(name));
             }
-            Secret::Rm { name } => remove(config, &name).await?,
+            Secret::Rm { name } => {
+                check_name(&name)?;
+                remove(config, &name).await?;
+            }
         }
         Ok(())
     }
 }
 
 async fn set(config: Config, name: &str, value: String) -> Result<(), Error> {
-    match Server::of(&config.data).await {
+    match keeper(&config).await? {
         Some(server) => server.call(Method::PUT, &path(name), Some(value)).await.map(drop),
         None => open(&config).await?.set(name, &value).await,
     }
 }
 
 async fn remove(config: Config, name: &str) -> Result<(), Error> {
-    if let Some(server) = Server::of(&config.data).await {
+    if let Some(server) = keeper(&config).await? {
         return server.call(Method::DELETE, &path(name), None).await.map(drop);
     }
     match open(&config).await?.remove(name).await? {
@@ -67,18 +71,29 @@ async fn remove(config: Config, name: &str) -> Result<(), Error> {
     }
 }
 
+/// The server that has the secrets, if one runs; it takes new ones only if no other machine reaches it.
+async fn keeper(config: &Config) -> Result<Option<Server>, Error> {
+    let Some(server) = Server::of(&config.data).await else { return Ok(None) };
+    match server.call(Method::GET, "/secrets", None).await {
+        Ok(_) => Ok(Some(server)),
+        Err(error) if error.code == Code::NotFound => {
+            let text =
+                "the server on this data directory serves other machines, and takes no secrets";
+            let hint = "stop it, try again, and start it again";
+            Err(Error::new(Code::Conflict, text).with_hint(hint))
+        }
+        Err(error) => Err(error),
+    }
+}
+
 async fn open(config: &Config) -> Result<Vault, Error> {
     let store = SqliteStore::open(&config.data, &Options::default())?;
     open_vault(config, Arc::new(store)).await
 }
 
-/// Names hold nothing that a path could mistake; what is no name is refused by the server.
+/// Names hold nothing that a path could mistake.
 fn path(name: &str) -> String {
-    let letters = name.chars().map(|letter| match letter {
-        'A'..='Z' | 'a'..='z' | '0'..='9' | '_' | '.' | '-' => letter,
-        _ => '!',
-    });
-    format!("/secrets/{}", letters.collect::<String>())
+    format!("/secrets/{name}")
 }
 
 /// The value, typed unseen or piped in. Arguments would show it to other users of the machine.

@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use clap::Args;
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
@@ -54,7 +55,8 @@ impl Serve {
         })?;
         let app = Arc::new(App::open(config, true).await?);
         app.start(address).await?;
-        let _address_file = AddressFile::write(&data, &address.to_string());
+        let context = Context::new(Arc::clone(&app), Some(metrics), local);
+        let _address_file = AddressFile::write(&data, &address.to_string(), context.instance());
         tracing::info!(%address, data = %data.display(), "listening");
         terminal::say(&format!("Waystation listens on http://{address}  (Ctrl-C stops it)"));
 
@@ -63,11 +65,14 @@ impl Serve {
             stop_requested().await;
             tracing::info!("shutting down");
             terminal::say(
-                "Stopping: steps under way may finish, the rest resumes at the next start",
+                "Stopping: steps under way may finish, the rest resumes at the next start  \
+                 (Ctrl-C again stops at once)",
             );
-            engine.shutdown(grace).await;
+            tokio::select! {
+                () = engine.shutdown(grace) => {}
+                () = stop_requested() => engine.shutdown(Duration::ZERO).await,
+            }
         };
-        let context = Context::new(app, Some(metrics), local);
         http::serve(listener, context, stop)
             .await
             .map_err(|error| Error::new(Code::Internal, format!("the server stopped: {error}")))?;
@@ -117,9 +122,9 @@ fn start_metrics() -> Result<PrometheusHandle, Error> {
 struct AddressFile(PathBuf);
 
 impl AddressFile {
-    fn write(data: &Path, address: &str) -> AddressFile {
+    fn write(data: &Path, address: &str, instance: &str) -> AddressFile {
         let path = data.join(ADDRESS_FILE);
-        let text = json!({ "address": address }).to_string();
+        let text = json!({ "address": address, "instance": instance }).to_string();
         if let Err(error) = std::fs::write(&path, text) {
             tracing::warn!(%error, "{ADDRESS_FILE} cannot be written");
         }

@@ -34,11 +34,9 @@ impl Validate {
         if !self.json {
             terminal::warnings(&compiled.warnings);
             let steps = compiled.plan.nodes.iter().filter(|node| !node.hidden).count();
-            terminal::say(&format!(
-                "{} {} steps, no problems",
-                terminal::style("✓").green(),
-                steps
-            ));
+            let noun = if steps == 1 { "step" } else { "steps" };
+            let mark = terminal::style("✓").green();
+            terminal::say(&format!("{mark} {steps} {noun}, no problems"));
         }
         Ok(())
     }
@@ -46,6 +44,6 @@ impl Validate {
 
 /// The plan of a pipeline's text.
 pub(super) fn load(text: &str, steps_max: usize) -> Result<Compiled, Failed> {
-    let request = Request::parse(text)?;
+    let request = Request::parse(text).map_err(Failed::definition)?;
     compile(request.steps, request.settings, steps_max).map_err(Failed::Definition)
 }

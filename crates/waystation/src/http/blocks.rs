@@ -1,6 +1,6 @@
 //! Blocks of a namespace, and pipelines made of them.
 
-use axum::extract::{Path, Query, State};
+use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
@@ -12,6 +12,7 @@ use waystation_engine::id::{RunId, now_ms};
 use waystation_engine::store::BlockRow;
 
 use super::Context;
+use super::extract::{Path, Query};
 use super::reply::{Body, Failed, error_body, object};
 use crate::blocks::{self, ExecuteFailed};
 

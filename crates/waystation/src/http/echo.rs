@@ -3,13 +3,14 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use axum::extract::{OriginalUri, Query, State};
+use axum::extract::{OriginalUri, State};
 use axum::http::{HeaderMap, Method, StatusCode};
 use axum::routing::any;
 use axum::{Json, Router};
 use serde_json::{Value, json};
 
 use super::Context;
+use super::extract::Query;
 use super::reply::{Body, Failed, text};
 
 /// The longest delay that a request may ask for.

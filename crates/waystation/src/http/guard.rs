@@ -19,7 +19,7 @@ pub(super) async fn check(
     next: Next,
 ) -> Response {
     if context.is_local && !comes_from_here(request.headers()) {
-        let error = Error::new(Code::EgressRefused, "This server answers only its own machine")
+        let error = Error::new(Code::Forbidden, "This server answers only its own machine")
             .with_hint("call it as http://127.0.0.1, or start it with --host and --open");
         return Failed(error).into_response();
     }

@@ -2,6 +2,7 @@
 
 mod blocks;
 mod echo;
+mod extract;
 mod guard;
 mod pipelines;
 mod progress;
@@ -19,6 +20,7 @@ use axum::extract::DefaultBodyLimit;
 use metrics_exporter_prometheus::PrometheusHandle;
 use tokio::net::TcpListener;
 use tower_http::catch_panic::CatchPanicLayer;
+use waystation_engine::id::RunId;
 
 use crate::app::App;
 
@@ -29,12 +31,22 @@ pub struct Context {
     metrics: Option<PrometheusHandle>,
     /// Refuses requests that a web page elsewhere could have made.
     is_local: bool,
+    /// Tells this process from any other that may listen at its address one day.
+    instance: Arc<str>,
 }
+
+/// The header of `/ping` that names the process.
+pub const INSTANCE_HEADER: &str = "waystation-instance";
 
 impl Context {
     /// A server for this app. Without a handle there are no metrics.
     pub fn new(app: Arc<App>, metrics: Option<PrometheusHandle>, is_local: bool) -> Context {
-        Context { app, metrics, is_local }
+        Context { app, metrics, is_local, instance: RunId::new().to_string().into() }
+    }
+
+    /// What [`INSTANCE_HEADER`] says here.
+    pub fn instance(&self) -> &str {
+        &self.instance
     }
 }
 

@@ -48,5 +48,9 @@ async fn execute(
 /// RFC 7240.
 fn prefers_async(headers: &HeaderMap) -> bool {
     let preferences = headers.get_all("prefer").into_iter().filter_map(|value| value.to_str().ok());
-    preferences.flat_map(|value| value.split(',')).any(|one| one.trim() == "respond-async")
+    let mut each = preferences.flat_map(|value| value.split(','));
+    each.any(|one| {
+        let name = one.split(';').next().unwrap_or_default();
+        name.trim().eq_ignore_ascii_case("respond-async")
+    })
 }

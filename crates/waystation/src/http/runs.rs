@@ -1,6 +1,6 @@
 //! `/runs`: what ran, what it did, and how to end or repeat it.
 
-use axum::extract::{Path, Query, State};
+use axum::extract::State;
 use axum::http::StatusCode;
 use axum::routing::{get, post};
 use axum::{Json, Router};
@@ -11,6 +11,7 @@ use waystation_engine::id::RunId;
 use waystation_engine::store::{RunFilter, Status};
 
 use super::Context;
+use super::extract::{Path, Query};
 use super::reply::Failed;
 use crate::view;
 

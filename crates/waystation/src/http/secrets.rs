@@ -1,7 +1,7 @@
 //! `/secrets`: set and removed by this machine's own command line while the server has the store.
 //! Values come in and never go out.
 
-use axum::extract::{Path, State};
+use axum::extract::State;
 use axum::http::StatusCode;
 use axum::routing::{get, put};
 use axum::{Json, Router};
@@ -9,6 +9,7 @@ use serde_json::{Value, json};
 use waystation_core::error::{Code, Error};
 
 use super::Context;
+use super::extract::Path;
 use super::reply::{Body, Failed, text};
 
 /// Routes that exist only on a server which its own machine alone can reach.

@@ -2,6 +2,7 @@
 
 use axum::extract::State;
 use axum::http::StatusCode;
+use axum::response::IntoResponse;
 use axum::routing::get;
 use axum::{Json, Router};
 use metrics::gauge;
@@ -9,14 +10,19 @@ use serde_json::{Value, json};
 use waystation_engine::driver::Health;
 use waystation_engine::event::redis::RedisStatus;
 
-use super::Context;
+use super::{Context, INSTANCE_HEADER};
 
 pub(super) fn routes() -> Router<Context> {
     Router::new()
         .route("/health", get(health))
         .route("/ready", get(ready))
-        .route("/ping", get(|| async { "pong" }))
+        .route("/ping", get(ping))
         .route("/metrics", get(metrics))
+}
+
+/// Alive, and which process it is.
+async fn ping(State(context): State<Context>) -> impl IntoResponse {
+    ([(INSTANCE_HEADER, context.instance().to_owned())], "pong")
 }
 
 /// Alive. With Redis configured its state is told too, which never makes the server unhealthy.

@@ -1,0 +1,411 @@
+//! The command line: results, messages, exit codes.
+
+use std::process::Stdio;
+
+use insta::{assert_json_snapshot, assert_snapshot};
+use serde_json::{Value, json};
+use tempfile::TempDir;
+
+use crate::support::command::{program, run, run_with, signal};
+use crate::support::server::Server;
+use crate::support::target::Target;
+use crate::support::{eventually, pipeline, steady, step, without_ports};
+
+/// A directory with a pipeline in `flow.json`.
+fn with_flow(flow: &Value) -> TempDir {
+    let directory = TempDir::new().unwrap();
+    std::fs::write(directory.path().join("flow.json"), flow.to_string()).unwrap();
+    directory
+}
+
+fn greeting() -> Value {
+    let mut hello = step("hello", "/echo?only=json", &[]);
+    hello["body_template"] =
+        json!({ "hello_out": "Hello {{input_data.name}}, {{original_input}}" });
+    let choice = json!({ "step_name": "choice", "usid": "c", "type": "set", "value": [],
+                         "outputs": ["selection_c"] });
+    let left = step("left", "/echo", &["selection_c"]);
+    let last = json!({ "step_name": "last", "usid": "z", "type": "set", "value": "{{hello_out}}!",
+                       "outputs": ["result"], "dependencies": ["hello_out"] });
+    pipeline(&[hello, choice, left, last])
+}
+
+/// A text with run ids and times replaced.
+fn still(text: &str) -> String {
+    let words = text.split_inclusive([' ', '\n']).map(|piece| {
+        let word = piece.trim_end_matches([' ', '\n']);
+        let bare = word.trim_end_matches([':', ',']);
+        let digits = bare.chars().filter(char::is_ascii_digit).count();
+        let is_time = bare.ends_with('s')
+            && bare.trim_end_matches("ms").trim_end_matches('s').parse::<f64>().is_ok();
+        let is_moment = bare.len() >= 20 && bare.ends_with('Z') && digits > 10;
+        let is_run =
+            bare.len() == 13 && bare.chars().all(|c| c.is_ascii_alphanumeric()) && digits > 0;
+        let mark = match (is_time, is_moment, is_run) {
+            (true, ..) => "[time]",
+            (_, true, _) => "[moment]",
+            (.., true) => "[run]",
+            _ => return piece.to_owned(),
+        };
+        piece.replacen(bare, mark, 1)
+    });
+    // Columns move with what was replaced.
+    let lines = words.collect::<String>();
+    let squeezed = lines.lines().map(|line| {
+        let indent = line.len() - line.trim_start().len();
+        let words: Vec<&str> = line.split_whitespace().collect();
+        format!("{}{}", &line[..indent], words.join(" "))
+    });
+    without_ports(&squeezed.collect::<Vec<_>>().join("\n"))
+}
+
+#[tokio::test]
+async fn run_shows_progress_and_prints_the_result() {
+    let directory = with_flow(&greeting());
+    let arguments = ["run", "flow.json", "--input", "name=Ada", "-i", "how are you?"];
+    let ended = run(directory.path(), &arguments).await;
+    assert_eq!(ended.code, Some(0), "{}", ended.stderr);
+    assert_eq!(ended.stdout, "\"Hello Ada, how are you?!\"\n");
+    assert!(!ended.stderr.contains('\x1b'), "{:?}", ended.stderr);
+    assert_snapshot!(still(&ended.stderr), @r#"
+    ✓ choice [time]
+    - left aborted: USID usid-left not in selection selection_c
+    ✓ hello [time]
+    ✓ last [time]
+    Completed in [time]: 3 completed, 1 aborted run [run]
+    "#);
+}
+
+#[tokio::test]
+async fn run_reads_standard_input_and_answers_in_json() {
+    let directory = TempDir::new().unwrap();
+    let body = greeting().to_string();
+    let ended = run_with(directory.path(), &["run", "-", "--json"], &[], &body).await;
+    assert_eq!((ended.code, ended.stderr.as_str()), (Some(0), ""));
+    let reply: Value = serde_json::from_str(&ended.stdout).unwrap();
+    assert_json_snapshot!(steady(&reply), @r#"
+    {
+      "success": true,
+      "workflow_id": "flow",
+      "namespace": "default",
+      "execution_time": "[seconds]",
+      "steps_completed": 3,
+      "steps_aborted": 1,
+      "final_result": "Hello {{input_data.name}}, null!",
+      "all_outputs": {
+        "original_input": null,
+        "input_data": {},
+        "selection_c": [],
+        "hello_out": "Hello {{input_data.name}}, null",
+        "result": "Hello {{input_data.name}}, null!"
+      },
+      "execution_id": "[run]"
+    }
+    "#);
+}
+
+#[tokio::test]
+async fn a_failed_run_is_explained_and_ends_with_one() {
+    let directory = with_flow(&pipeline(&[
+        step("fine", "/echo", &[]),
+        step("bad", "http://127.0.0.1:9/", &["fine_out"]),
+    ]));
+    let ended = run(directory.path(), &["run", "flow.json"]).await;
+    assert_eq!((ended.code, ended.stdout.as_str()), (Some(1), ""));
+    assert_snapshot!(still(&ended.stderr), @r#"
+    ✓ fine [time]
+    ✗ bad [time]
+      cannot connect to 127.0.0.1:[port]: connection refused
+      hint: check the address, and that the service is running
+    Failed in [time]: 1 completed, 1 failed run [run]
+    error: Step bad failed after 1 attempts: cannot connect to 127.0.0.1:[port]: connection refused
+    "#);
+    let ended = run(directory.path(), &["run", "flow.json", "--json"]).await;
+    assert_eq!((ended.code, ended.stderr.as_str()), (Some(1), ""));
+    let reply: Value = serde_json::from_str(&ended.stdout).unwrap();
+    assert_eq!(reply["success"], false);
+}
+
+#[tokio::test]
+async fn a_definition_with_problems_ends_with_three() {
+    let directory = with_flow(&json!({ "STEPS_CONFIG": [
+        { "step_name": "a", "usid": "x", "service_url": "/echo", "method": "GET", "outputs": ["o"] },
+        { "step_name": "b", "usid": "x", "service_url": "/{{ 1 + }}", "method": "BREW",
+          "outputs": ["p"], "dependencies": ["oo"] },
+    ] }));
+    for command in ["run", "validate", "graph"] {
+        let ended = run(directory.path(), &[command, "flow.json"]).await;
+        assert_eq!((ended.code, ended.stdout.as_str()), (Some(3), ""), "{command}");
+        if command == "validate" {
+            assert_snapshot!(ended.stderr, @r#"
+            error: the definition has 2 problems
+              - Duplicate USID: x
+              - Step 2 (b): Invalid HTTP method: BREW
+            "#);
+        }
+    }
+    let ended = run(directory.path(), &["validate", "flow.json", "--json"]).await;
+    assert_eq!(ended.code, Some(3));
+    let verdict: Value = serde_json::from_str(&ended.stdout).unwrap();
+    assert_json_snapshot!(verdict, @r#"
+    {
+      "valid": false,
+      "errors": [
+        "Duplicate USID: x",
+        "Step 2 (b): Invalid HTTP method: BREW"
+      ],
+      "warnings": []
+    }
+    "#);
+    let ended = run(directory.path(), &["run", "flow.json", "--json"]).await;
+    let reply: Value = serde_json::from_str(&ended.stdout).unwrap();
+    assert_eq!(reply["validation_errors"], verdict["errors"]);
+}
+
+#[tokio::test]
+async fn a_file_that_is_no_pipeline_is_a_problem_of_the_definition() {
+    let directory = TempDir::new().unwrap();
+    for (text, says) in [
+        ("", "The body is empty"),
+        ("[1]", "it is an array"),
+        ("{\"STEPS_CONFIG\": [", "is not valid JSON"),
+        ("{}", "Missing STEPS_CONFIG"),
+    ] {
+        for command in ["run", "validate", "graph"] {
+            let ended = run_with(directory.path(), &[command, "-"], &[], text).await;
+            assert_eq!(ended.code, Some(3), "{command} {text:?}: {}", ended.stderr);
+            assert!(ended.stderr.contains(says), "{command} {text:?}: {}", ended.stderr);
+            assert!(!ended.stderr.contains("Content-Type"), "{}", ended.stderr);
+        }
+        let ended = run_with(directory.path(), &["validate", "-", "--json"], &[], text).await;
+        let verdict: Value = serde_json::from_str(&ended.stdout).unwrap();
+        assert_eq!(verdict["valid"], false);
+        assert!(verdict["errors"][0].as_str().unwrap().contains(says), "{verdict}");
+    }
+}
+
+#[tokio::test]
+async fn what_cannot_be_read_or_used_ends_with_four_and_usage_with_two() {
+    let directory = TempDir::new().unwrap();
+    std::fs::write(directory.path().join("file"), "").unwrap();
+    std::fs::write(directory.path().join("latin1"), b"{\"a\":\"\xe9\"}").unwrap();
+    for (arguments, code, says) in [
+        (&["run", "none.json"][..], 4, "none.json cannot be read"),
+        (&["run", "latin1"], 4, "latin1 cannot be read"),
+        (&["validate", "none.json"], 4, "none.json cannot be read"),
+        (&["--data", "file", "runs", "list"], 4, "file"),
+        (&["runs", "list"], 4, "there is no data in"),
+        (&["runs", "show", "0000000000000"], 4, "there is no data in"),
+        (&["runs", "list", "--status", "odd"], 4, "running, completed, failed, cancelled"),
+        (&["serve", "--port", "99999"], 2, "--port"),
+        (&["brew"], 2, "unrecognized subcommand"),
+        (&["run"], 2, "required"),
+    ] {
+        let ended = run(directory.path(), arguments).await;
+        assert_eq!(ended.code, Some(code), "{arguments:?}: {}", ended.stderr);
+        assert!(ended.stderr.contains(says), "{arguments:?}: {}", ended.stderr);
+        assert_eq!(ended.stdout, "");
+    }
+}
+
+#[cfg(unix)]
+#[tokio::test]
+async fn an_environment_that_is_no_unicode_is_no_obstacle() {
+    use std::os::unix::ffi::OsStrExt;
+    let directory = with_flow(&greeting());
+    let mut command = program(directory.path());
+    command.args(["validate", "flow.json"]).env("NAME", std::ffi::OsStr::from_bytes(b"\xff"));
+    let output = command.stderr(Stdio::piped()).spawn().unwrap().wait_with_output().unwrap();
+    assert_eq!(output.status.code(), Some(0), "{}", String::from_utf8_lossy(&output.stderr));
+}
+
+#[tokio::test]
+async fn validate_and_graph_describe_a_pipeline() {
+    let directory = with_flow(&greeting());
+    let ended = run(directory.path(), &["validate", "flow.json"]).await;
+    assert_eq!((ended.code, ended.stdout.as_str()), (Some(0), ""));
+    assert_eq!(ended.stderr, "✓ 4 steps, no problems\n");
+    let ended = run(directory.path(), &["graph", "flow.json"]).await;
+    assert_eq!((ended.code, ended.stderr.as_str()), (Some(0), ""));
+    assert_snapshot!(ended.stdout, @r#"
+    flowchart TD
+      n0["choice"]
+      n1["hello"]
+      n2["left"]
+      n3["last"]
+      n0 -.->|"selection_c"| n2
+      n1 -->|"hello_out"| n3
+    "#);
+    let mut one = pipeline(&[step("one", "/echo", &[])]);
+    one["PIPELINE_SETTINGS"]["colour"] = json!("red");
+    let ended = run_with(directory.path(), &["validate", "-"], &[], &one.to_string()).await;
+    assert_snapshot!(ended.stderr, @r#"
+    error: the definition has 1 problem
+      - PIPELINE_SETTINGS.colour must be an object
+    "#);
+    assert!(!directory.path().join("waystation.db").exists());
+}
+
+#[tokio::test]
+async fn runs_are_listed_and_shown_with_and_without_a_server() {
+    let mut server = Server::start().await;
+    let body = pipeline(&[
+        step("fine", "/echo?only=json", &[]),
+        step("bad", "/echo?status=404&only=json", &["fine_out"]),
+    ]);
+    let reply = server.execute(&body).await;
+    let id = reply["execution_id"].as_str().unwrap();
+    let data = server.directory();
+    let mut seen = Vec::new();
+    for _ in 0..2 {
+        let list = run(data.path(), &["runs", "list"]).await;
+        assert_eq!(list.code, Some(0), "{}", list.stderr);
+        let show = run(data.path(), &["runs", "show", id]).await;
+        assert_eq!(show.code, Some(0), "{}", show.stderr);
+        let json = run(data.path(), &["runs", "show", id, "--json"]).await;
+        let detail: Value = serde_json::from_str(&json.stdout).unwrap();
+        assert_eq!(detail["execution_id"], id);
+        let json = run(data.path(), &["runs", "list", "--json", "--status", "failed"]).await;
+        let rows: Value = serde_json::from_str(&json.stdout).unwrap();
+        assert_eq!(rows[0]["execution_id"], id);
+        seen.push((list.stdout, show.stdout));
+        let cancel = run(data.path(), &["runs", "cancel", id]).await;
+        assert_eq!(cancel.code, Some(4));
+        assert_eq!(cancel.stderr, format!("error: Run {id} has already failed\n"));
+        for action in ["show", "cancel", "retry"] {
+            let unknown = run(data.path(), &["runs", action, "0000000000000"]).await;
+            assert_eq!(unknown.code, Some(4));
+            let expected =
+                "error: Run 0000000000000 not found\n hint: `waystation runs list` shows them\n";
+            assert_eq!(unknown.stderr, expected, "{action}");
+        }
+        if seen.len() == 1 {
+            server.stop().await;
+        }
+    }
+    assert_eq!(seen[0], seen[1]);
+    assert_snapshot!(still(&seen[0].0), @r#"
+    RUN STATUS STARTED TIME WORKFLOW
+    [run] failed [moment] [time] flow
+    "#);
+    assert_snapshot!(still(&seen[0].1), @r#"
+    execution_id [run]
+    workflow_id flow
+    namespace default
+    status failed
+    created_at [moment]
+    finished_at [moment]
+
+    STEPS
+      completed [time] fine
+      failed [time] bad HTTP 404: null
+
+    ERROR
+    HTTP 404: null
+    "#);
+}
+
+#[tokio::test]
+async fn runs_are_cancelled_and_tried_again_with_and_without_a_server() {
+    let target = Target::start(async |_, _| std::future::pending().await).await;
+    let mut server = Server::with(&[("WAYSTATION_SHUTDOWN_SECONDS", "0")]).await;
+    let slow = pipeline(&[step("slow", &target.url("/"), &[])]);
+    let (first, second) = (server.begin(&slow).await, server.begin(&slow).await);
+    let data = server.directory();
+    let cancel = run(data.path(), &["runs", "cancel", &first]).await;
+    assert_eq!(cancel.code, Some(0), "{}", cancel.stderr);
+    assert_eq!(cancel.stderr, format!("Run {first} is cancelled\n"));
+    let retry = run(data.path(), &["runs", "retry", &first]).await;
+    assert_eq!(retry.code, Some(0), "{}", retry.stderr);
+    let third = retry.stdout.trim().to_owned();
+    server.until(&third, "running").await;
+    eventually("three requests", async || (target.received().len() == 3).then_some(())).await;
+    server.stop().await;
+    for id in [&second, &third] {
+        let cancel = run(data.path(), &["runs", "cancel", id]).await;
+        assert_eq!((cancel.code, cancel.stderr), (Some(0), format!("Run {id} is cancelled\n")));
+    }
+    // Cancelling calls nobody.
+    assert_eq!(target.received().len(), 3);
+    let quick = pipeline(&[step("quick", "/echo?status=404&only=json", &[])]);
+    std::fs::write(data.path().join("flow.json"), quick.to_string()).unwrap();
+    let failed = run(data.path(), &["run", "flow.json", "--json"]).await;
+    let reply: Value = serde_json::from_str(&failed.stdout).unwrap();
+    let retry = run(data.path(), &["runs", "retry", reply["execution_id"].as_str().unwrap()]).await;
+    assert_eq!(retry.code, Some(1));
+    assert_snapshot!(still(&retry.stderr), @"Running as [run]");
+    assert_snapshot!(still(&retry.stdout), @r#"
+    execution_id [run]
+    workflow_id flow
+    namespace default
+    status failed
+    created_at [moment]
+    finished_at [moment]
+
+    STEPS
+      failed [time] quick HTTP 404: null
+
+    ERROR
+    HTTP 404: null
+    "#);
+}
+
+#[tokio::test]
+async fn run_beside_a_server_runs_there() {
+    let server = Server::start().await;
+    std::fs::write(server.data().join("flow.json"), greeting().to_string()).unwrap();
+    let ended = run(server.data(), &["run", "flow.json", "-i", "name=Ada"]).await;
+    assert_eq!(ended.code, Some(0), "{}", ended.stderr);
+    let (_, list) = server.get("/runs").await;
+    assert_eq!(list["runs"].as_array().unwrap().len(), 1);
+    let bad = run_with(server.data(), &["run", "-", "--json"], &[], "{}").await;
+    assert_eq!(bad.code, Some(3));
+    let reply: Value = serde_json::from_str(&bad.stdout).unwrap();
+    assert_eq!(reply["validation_errors"], json!(["Missing STEPS_CONFIG"]));
+    let bad = run_with(server.data(), &["run", "-"], &[], "[]").await;
+    assert_eq!(bad.code, Some(3), "{}", bad.stderr);
+    let bad = run_with(server.data(), &["run", "-"], &[], "{}").await;
+    assert_eq!(bad.code, Some(3), "{}", bad.stderr);
+}
+
+#[tokio::test]
+async fn interrupting_a_run_cancels_it() {
+    let target = Target::start(async |_, _| std::future::pending().await).await;
+    let flow = pipeline(&[step("slow", &target.url("/"), &[])]);
+    let server = Server::start().await;
+    std::fs::write(server.data().join("flow.json"), flow.to_string()).unwrap();
+    let alone = with_flow(&flow);
+    for (count, data) in [(1, alone.path()), (2, server.data())] {
+        let mut command = program(data);
+        command.args(["run", "flow.json"]).stderr(Stdio::piped()).stdout(Stdio::piped());
+        let mut child = command.spawn().unwrap();
+        eventually("the step runs", async || (target.received().len() == count).then_some(()))
+            .await;
+        signal(child.id(), "INT");
+        let code = eventually("it ends", async || child.try_wait().unwrap()).await.code();
+        let output = child.wait_with_output().unwrap();
+        let stderr = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(code, Some(130), "{stderr}");
+        assert!(stderr.contains("Cancelled in "), "{stderr}");
+        eventually("the connection is dropped", async || (target.dropped() == count).then_some(()))
+            .await;
+        let list = run(data, &["runs", "list", "--json"]).await;
+        let rows: Value = serde_json::from_str(&list.stdout).unwrap();
+        assert_eq!(rows[0]["status"], "cancelled");
+    }
+}
+
+#[tokio::test]
+async fn a_run_that_another_command_cancels_is_not_called_interrupted() {
+    let target = Target::start(async |_, _| std::future::pending().await).await;
+    let server = Server::start().await;
+    let flow = pipeline(&[step("slow", &target.url("/"), &[])]);
+    std::fs::write(server.data().join("flow.json"), flow.to_string()).unwrap();
+    let data = server.directory();
+    let waiting = tokio::spawn(async move { run(data.path(), &["run", "flow.json"]).await });
+    eventually("the step runs", async || (target.received().len() == 1).then_some(())).await;
+    let (_, list) = server.get("/runs").await;
+    let id = list["runs"][0]["execution_id"].as_str().unwrap();
+    run(server.data(), &["runs", "cancel", id]).await;
+    assert_eq!(waiting.await.unwrap().code, Some(1));
+}

@@ -1,0 +1,15 @@
+//! The program from the outside: real processes, real requests, local services to call.
+
+mod blocks;
+mod cli;
+mod execute;
+mod hostile;
+mod lifecycle;
+mod outgoing;
+mod redis;
+mod runs;
+mod secrets;
+mod status;
+mod steps;
+mod support;
+mod webhooks;

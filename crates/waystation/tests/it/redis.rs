@@ -1,0 +1,236 @@
+//! Outputs in Redis, and that no state of Redis ever touches a run.
+
+use std::io::Write;
+use std::process::{Child, Command, Stdio};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use redis::AsyncCommands;
+use serde_json::{Value, json};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
+
+use crate::support::command::signal;
+use crate::support::server::Server;
+use crate::support::target::{Target, reply};
+use crate::support::{eventually, pipeline, step};
+
+/// A redis-server of the test's own.
+struct Redis {
+    port: u16,
+    child: Child,
+}
+
+impl Redis {
+    async fn start() -> Redis {
+        Redis::start_at(free_port()).await
+    }
+
+    async fn start_at(port: u16) -> Redis {
+        let mut child = Command::new("redis-server")
+            .arg("-")
+            .stdin(Stdio::piped())
+            .stdout(Stdio::null())
+            .spawn()
+            .expect("these tests need redis-server: install the Debian package redis-server");
+        let config =
+            format!("port {port}\nbind 127.0.0.1\nsave \"\"\nrequirepass \"s3cret word\"\n");
+        child.stdin.take().unwrap().write_all(config.as_bytes()).unwrap();
+        let redis = Redis { port, child };
+        eventually("redis-server answers", async || redis.connect().await).await;
+        redis
+    }
+
+    async fn connect(&self) -> Option<redis::aio::MultiplexedConnection> {
+        let url = format!("redis://:s3cret%20word@127.0.0.1:{}/", self.port);
+        redis::Client::open(url).unwrap().get_multiplexed_async_connection().await.ok()
+    }
+
+    /// The value at a key, once it is there, and the seconds that it will stay.
+    async fn value(&self, key: &str) -> (Value, i64) {
+        let mut connection = self.connect().await.unwrap();
+        let text: String = eventually(&format!("{key} is in Redis"), async || {
+            connection.get::<_, Option<String>>(key).await.unwrap()
+        })
+        .await;
+        let seconds = connection.ttl(key).await.unwrap();
+        (serde_json::from_str(&text).unwrap(), seconds)
+    }
+}
+
+impl Drop for Redis {
+    fn drop(&mut self) {
+        // It may have been killed before, or stopped.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// A port outside the range that systems give to outgoing connections.
+fn free_port() -> u16 {
+    let start = 20_000 + (std::process::id() % 9_000) as u16;
+    (start..32_000).find(|port| std::net::TcpListener::bind(("127.0.0.1", *port)).is_ok()).unwrap()
+}
+
+/// A pipeline with an output of its own name.
+fn flow(id: &str) -> Value {
+    let mut one = step("one", "/echo?only=json", &[]);
+    one["body_template"] = json!({ "one_out": { "made by": id } });
+    let mut body = pipeline(&[one]);
+    body["workflow_id"] = id.into();
+    body
+}
+
+async fn run(server: &Server, id: &str) {
+    let reply = server.execute(&flow(id)).await;
+    assert_eq!(reply["success"], true, "{reply}");
+    assert!(reply["execution_time"].as_f64().unwrap() < 5.0, "{reply}");
+}
+
+async fn until_state(server: &Server, state: &str) -> Value {
+    eventually(&format!("Redis is {state}"), async || {
+        let (status, health) = server.get("/health").await;
+        assert_eq!((status, &health["status"]), (200, &json!("healthy")));
+        let redis = health["details"]["redis"].clone();
+        (redis["state"] == state).then_some(redis)
+    })
+    .await
+}
+
+#[tokio::test]
+async fn outputs_are_there_for_an_hour() {
+    let redis = Redis::start().await;
+    let port = redis.port.to_string();
+    let server = Server::with(&[
+        ("REDIS_HOST", "127.0.0.1"),
+        ("REDIS_PORT", &port),
+        ("REDIS_PASSWORD", "s3cret word"),
+    ])
+    .await;
+    run(&server, "flow-1").await;
+    let (value, seconds) = redis.value("flow-1:output:one_out").await;
+    assert_eq!(value, json!({ "made by": "flow-1" }));
+    assert!((1..=3_600).contains(&seconds), "{seconds}");
+    let status = until_state(&server, "connected").await;
+    assert_eq!(status["written"], 1);
+    assert_eq!(status["last_error"], Value::Null);
+}
+
+#[tokio::test]
+async fn runs_go_on_while_redis_is_down_and_their_outputs_follow() {
+    let port = free_port();
+    let url = format!("redis://:s3cret%20word@127.0.0.1:{port}/0");
+    let server = Server::with(&[("REDIS_URL", &url)]).await;
+    run(&server, "early").await;
+    let status = until_state(&server, "down").await;
+    assert!(status["last_error"].is_string(), "{status}");
+    assert_eq!(status["queued"], 1);
+    assert!(!server.log().contains("s3cret"), "{}", server.log());
+
+    let mut redis = Redis::start_at(port).await;
+    assert_eq!(redis.value("early:output:one_out").await.0, json!({ "made by": "early" }));
+    until_state(&server, "connected").await;
+
+    redis.child.kill().unwrap();
+    redis.child.wait().unwrap();
+    run(&server, "between").await;
+    until_state(&server, "down").await;
+    let redis = Redis::start_at(port).await;
+    assert_eq!(redis.value("between:output:one_out").await.0, json!({ "made by": "between" }));
+
+    // Alive, and answering nobody.
+    signal(redis.child.id(), "STOP");
+    run(&server, "stalled").await;
+    until_state(&server, "down").await;
+    signal(redis.child.id(), "CONT");
+    assert_eq!(redis.value("stalled:output:one_out").await.0, json!({ "made by": "stalled" }));
+    let status = until_state(&server, "connected").await;
+    assert_eq!(status["last_error"], Value::Null);
+    let metrics = server.request(reqwest::Method::GET, "/metrics").send().await.unwrap();
+    let metrics = metrics.text().await.unwrap();
+    assert!(metrics.contains(r#"waystation_redis_writes_total{result="written"}"#), "{metrics}");
+}
+
+#[tokio::test]
+async fn a_line_that_stalls_holds_no_run_up() {
+    let redis = Redis::start().await;
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let proxy = listener.local_addr().unwrap().port();
+    let stalls = Arc::new(AtomicBool::new(false));
+    let (flag, upstream) = (Arc::clone(&stalls), redis.port);
+    tokio::spawn(async move {
+        while let Ok((stream, _)) = listener.accept().await {
+            tokio::spawn(relay(stream, upstream, Arc::clone(&flag)));
+        }
+    });
+    let url = format!("redis://:s3cret%20word@127.0.0.1:{proxy}/");
+    let server = Server::with(&[("REDIS_URL", &url)]).await;
+    run(&server, "before").await;
+    redis.value("before:output:one_out").await;
+    stalls.store(true, Ordering::SeqCst);
+    for number in 0..5 {
+        run(&server, &format!("during-{number}")).await;
+    }
+    until_state(&server, "down").await;
+    stalls.store(false, Ordering::SeqCst);
+    for number in 0..5 {
+        redis.value(&format!("during-{number}:output:one_out")).await;
+    }
+}
+
+/// Passes bytes on, except while it stalls.
+async fn relay(mut near: TcpStream, upstream: u16, stalls: Arc<AtomicBool>) -> Option<()> {
+    let mut far = TcpStream::connect(("127.0.0.1", upstream)).await.ok()?;
+    let (mut from_near, mut from_far) = ([0; 8_192], [0; 8_192]);
+    loop {
+        let (bytes, to) = tokio::select! {
+            count = near.read(&mut from_near) => (&from_near[..count.ok()?], &mut far),
+            count = far.read(&mut from_far) => (&from_far[..count.ok()?], &mut near),
+        };
+        if bytes.is_empty() {
+            return None;
+        }
+        while stalls.load(Ordering::SeqCst) {
+            tokio::time::sleep(std::time::Duration::from_millis(10)).await;
+        }
+        to.write_all(bytes).await.ok()?;
+    }
+}
+
+#[tokio::test]
+async fn a_server_that_stops_does_not_wait_for_redis() {
+    let mut server = Server::with(&[("REDIS_URL", "redis://127.0.0.1:9/")]).await;
+    run(&server, "one").await;
+    assert!(server.stop().await < std::time::Duration::from_secs(10));
+}
+
+#[tokio::test]
+async fn upstash_is_spoken_to_by_http() {
+    let upstash = Target::start(async |request, before| match before {
+        0 => reply(500, "not yet"),
+        _ if request.header("authorization") != "Bearer t0ken" => reply(401, "{}"),
+        _ => reply(200, r#"{"result":"OK"}"#),
+    });
+    let upstash = upstash.await;
+    let url = upstash.url("");
+    let server = Server::with(&[("UPSTASH_REST_URL", &url), ("UPSTASH_REST_TOKEN", "t0ken")]).await;
+    run(&server, "up").await;
+    let command = eventually("the output is written", async || {
+        let last = upstash.received().pop()?.json();
+        (last[0] == "SET" && upstash.received().len() > 1).then_some(last)
+    })
+    .await;
+    let expected = json!(["SET", "up:output:one_out", r#"{"made by":"up"}"#, "EX", "3600"]);
+    let text = |value: &Value| value.as_str().map_or_else(|| value.to_string(), str::to_owned);
+    let words: Vec<String> = command.as_array().unwrap().iter().map(text).collect();
+    let wanted: Vec<String> = expected.as_array().unwrap().iter().map(text).collect();
+    assert_eq!(words, wanted);
+    until_state(&server, "connected").await;
+    assert!(!server.log().contains("t0ken"));
+}
+
+#[tokio::test]
+async fn without_redis_health_is_silent_about_it() {
+    let server = Server::start().await;
+    assert_eq!(server.get("/health").await.1.get("details"), None);
+}

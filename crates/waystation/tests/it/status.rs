@@ -1,0 +1,119 @@
+//! How the server says it is, `/echo`, and who may talk to it.
+
+use reqwest::Method;
+use serde_json::{Value, json};
+
+use crate::support::command::run_with;
+use crate::support::server::{Server, answer};
+use crate::support::{pipeline, step};
+
+#[tokio::test]
+async fn the_status_routes_tell_how_the_server_is() {
+    let server = Server::start().await;
+    assert_eq!(server.get("/ping").await, (200, json!("pong")));
+    let health = json!({ "status": "healthy", "service": "objspace-workflow-engine",
+                         "version": env!("CARGO_PKG_VERSION") });
+    assert_eq!(server.get("/health").await, (200, health));
+    let ready = json!({ "status": "ready", "store": "ok", "shutting_down": false,
+                        "runs_running": 0, "webhooks": { "active": 0, "dead": 0 }, "redis": null });
+    assert_eq!(server.get("/ready").await, (200, ready));
+    server.execute(&pipeline(&[step("one", "/echo", &[])])).await;
+    let (status, metrics) = server.get("/metrics").await;
+    assert_eq!(status, 200);
+    assert!(metrics.as_str().unwrap().contains("waystation_runs_running 0"), "{metrics}");
+}
+
+#[tokio::test]
+async fn echo_answers_with_what_it_was_sent() {
+    let server = Server::start().await;
+    for method in [Method::GET, Method::POST, Method::PUT, Method::PATCH, Method::DELETE] {
+        let request = server.request(method.clone(), "/echo?a=1&b=two%20words");
+        let (status, echo) = answer(request.header("x-mark", "m").json(&json!({ "k": [1] }))).await;
+        assert_eq!(status, 200);
+        assert_eq!(echo["method"], method.as_str());
+        assert_eq!(echo["args"], json!({ "a": "1", "b": "two words" }));
+        assert_eq!(echo["headers"]["x-mark"], "m");
+        assert_eq!(echo["json"], json!({ "k": [1] }));
+        assert_eq!(echo["data"], r#"{"k":[1]}"#);
+        assert_eq!(echo["url"], "/echo?a=1&b=two%20words");
+    }
+    let text = answer(server.request(Method::POST, "/echo?status=418").body("no json")).await;
+    assert_eq!((text.0, &text.1["json"], &text.1["data"]), (418, &Value::Null, &json!("no json")));
+    let only = server.post("/echo?only=json", &json!([1, 2])).await;
+    assert_eq!(only, (200, json!([1, 2])));
+}
+
+#[tokio::test]
+async fn web_pages_elsewhere_cannot_use_a_local_server() {
+    let server = Server::start().await;
+    let port = server.address.split(':').next_back().unwrap().to_owned();
+    let own = format!("http://127.0.0.1:{port}");
+    for (name, value, status) in [
+        ("host", "evil.example", 403),
+        ("host", "127.0.0.1.evil.example", 403),
+        ("origin", "https://evil.example", 403),
+        ("origin", "null", 403),
+        ("origin", &own, 200),
+        ("host", "localhost", 200),
+    ] {
+        for path in ["/execute", "/ping", "/runs", "/secrets", "/echo"] {
+            let method = if path == "/execute" { Method::POST } else { Method::GET };
+            let request = server.request(method, path).header(name, value);
+            let (got, reply) = answer(request.body(r#"{"STEPS_CONFIG":[]}"#)).await;
+            assert_eq!(got, status, "{name}: {value} {path} {reply}");
+            if status == 403 {
+                assert_eq!(reply["code"], "forbidden");
+                assert!(reply["hint"].is_string());
+            }
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_server_for_other_machines_has_to_be_asked_for() {
+    let directory = tempfile::TempDir::new().unwrap();
+    let arguments = ["serve", "--host", "0.0.0.0", "--port", "0"];
+    let ended = run_with(directory.path(), &arguments, &[], "").await;
+    assert_eq!(ended.code, Some(4));
+    insta::assert_snapshot!(ended.stderr, @r#"
+    error: 0.0.0.0 can be reached by other machines, and callers are not asked who they are
+     hint: listen on 127.0.0.1, or add --open where the network keeps others out
+    "#);
+    let server = Server::with(&[("HOST", "0.0.0.0"), ("WAYSTATION_OPEN", "true")]).await;
+    let (_, port) = server.address.split_once(':').unwrap();
+    let client = reqwest::Client::builder().no_proxy().build().unwrap();
+    let url = |path: &str| format!("http://127.0.0.1:{port}{path}");
+    let ping = client.get(url("/ping")).header("host", "flows.example").send().await.unwrap();
+    assert_eq!(ping.status(), 200);
+    // Secrets are not for others, and targets of this machine neither.
+    assert_eq!(client.get(url("/secrets")).send().await.unwrap().status(), 404);
+    let body = pipeline(&[step("one", &url("/ping"), &[])]);
+    let reply = client.post(url("/execute")).json(&body).send().await.unwrap();
+    let reply: Value = reply.json().await.unwrap();
+    assert!(reply["error"].as_str().unwrap().contains("WAYSTATION_EGRESS"), "{reply}");
+    // The command line says so, rather than that there is no such route.
+    let set = run_with(server.data(), &["secret", "set", "KEY"], &[], "v").await;
+    assert_eq!(set.code, Some(4));
+    insta::assert_snapshot!(set.stderr, @r#"
+    error: the server on this data directory serves other machines, and takes no secrets
+     hint: stop it, try again, and start it again
+    "#);
+}
+
+#[tokio::test]
+async fn settings_that_cannot_be_are_refused_at_the_start() {
+    let directory = tempfile::TempDir::new().unwrap();
+    for (name, value, says) in [
+        ("WAYSTATION_MAX_BODY_BYTES", "lots", "WAYSTATION_MAX_BODY_BYTES must be a whole number"),
+        ("WAYSTATION_EGRES", "public-only", "did you mean WAYSTATION_EGRESS?"),
+        ("WAYSTATION_SECRET_KEY", "short", "WAYSTATION_SECRET_KEY"),
+        ("WORKFLOW_ENGINE_URL", "engine:80", "WORKFLOW_ENGINE_URL must be an http or https URL"),
+        ("LOG_FORMAT", "xml", "LOG_FORMAT must be json or pretty"),
+        ("REDIS_URL", "http://x", "REDIS_URL"),
+    ] {
+        let ended =
+            run_with(directory.path(), &["serve", "--port", "0"], &[(name, value)], "").await;
+        assert_eq!(ended.code, Some(4), "{name}: {}", ended.stderr);
+        assert!(ended.stderr.contains(says), "{name}: {}", ended.stderr);
+    }
+}
