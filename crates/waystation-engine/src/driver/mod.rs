@@ -10,6 +10,8 @@ mod handle;
 mod live;
 pub mod plans;
 mod shared;
+#[cfg(test)]
+mod tests;
 mod wake;
 
 use std::sync::Arc;

@@ -1,0 +1,245 @@
+//! The engine on real stores, with effects that the test holds in its hand.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use serde_json::{Map, Value, json};
+use tokio::sync::Semaphore;
+use waystation_core::entry::Outcome as RunOutcome;
+use waystation_core::error::{Code, Error, Failure};
+use waystation_core::plan::{
+    Dialect, Edge, Join, Missing, Node, OnFailure, PLAN_FORMAT, Plan, Retry, Shape, When,
+};
+use waystation_core::run::Run;
+
+use super::plans::source_key;
+use super::{Engine, Parts, Settings, Submission, Submitted};
+use crate::egress::{HttpClient, Policy, Reach};
+use crate::node::{Call, Effect, NodeType, Outcome, Registry};
+use crate::secret::{Sealer, Vault};
+use crate::store::memory::MemoryStore;
+use crate::store::sqlite::{Options, SqliteStore};
+use crate::store::{RunFilter, Status, Store};
+
+/// An effect that does what its settings say.
+#[derive(Default)]
+struct Probe {
+    under_way: AtomicUsize,
+    most: AtomicUsize,
+    calls: AtomicUsize,
+    /// Attempts that say `wait` go on when the test adds permits.
+    gate: Option<Semaphore>,
+}
+
+#[async_trait]
+impl Effect for Probe {
+    async fn attempt(&self, call: Call) -> Outcome {
+        self.calls.fetch_add(1, Ordering::SeqCst);
+        let now = self.under_way.fetch_add(1, Ordering::SeqCst) + 1;
+        self.most.fetch_max(now, Ordering::SeqCst);
+        if let Some(gate) = self.gate.as_ref().filter(|_| call.config["does"] == "wait") {
+            gate.acquire().await.unwrap().forget();
+        }
+        self.under_way.fetch_sub(1, Ordering::SeqCst);
+        match call.config["does"].as_str() {
+            Some("panic") => panic!("as the test wants"),
+            Some("hang") => std::future::pending().await,
+            Some("later") => Err(Failure::retryable(Code::HttpStatus, "HTTP 503", Some(3_600_000))),
+            _ => Ok(json!({ "key": call.idempotency_key }).into()),
+        }
+    }
+}
+
+fn engine(store: Arc<dyn Store>, probe: &Arc<Probe>, settings: Settings) -> Engine {
+    let client = Arc::new(HttpClient::new(Policy::new(Reach::PublicOnly)).unwrap());
+    let mut registry = Registry::standard(Arc::clone(&client));
+    registry.add("probe", NodeType::Effect(Arc::clone(probe) as Arc<dyn Effect>));
+    let sealer = Sealer::from_key_text(&"7".repeat(64)).unwrap();
+    let vault = Arc::new(Vault::new(sealer, Arc::clone(&store)));
+    Engine::new(Parts {
+        store,
+        registry,
+        vault,
+        client,
+        webhook_key: None,
+        outputs: None,
+        settings,
+    })
+}
+
+fn in_memory(probe: &Arc<Probe>, settings: Settings) -> Engine {
+    engine(Arc::new(MemoryStore::default()), probe, settings)
+}
+
+fn node(index: usize, kind: &str, config: Value) -> Node {
+    Node {
+        id: format!("n{index}"),
+        name: format!("node {index}"),
+        kind: kind.into(),
+        config,
+        outputs: Vec::new(),
+        join: Join::Every,
+        selections: Vec::new(),
+        retry: Retry { attempts: 2, delay_ms: 1 },
+        timeout_ms: 50,
+        hidden: false,
+        metadata: Map::new(),
+    }
+}
+
+fn plan(nodes: Vec<Node>, is_chain: bool) -> Plan {
+    let edge = |to| Edge { from: to - 1, to, when: When::Completed, label: None };
+    let last = if is_chain { nodes.len() as u32 } else { 0 };
+    Plan {
+        format: PLAN_FORMAT,
+        dialect: Dialect::Pipeline,
+        shape: Shape::Graph { edges: (1..last).map(edge).collect() },
+        nodes,
+        variables: Map::new(),
+        missing: Missing::Fail,
+        on_failure: OnFailure::Stop,
+        deadline_ms: None,
+        webhook_url: None,
+    }
+}
+
+async fn submit(engine: &Engine, plan: &Plan) -> Result<Submitted, Error> {
+    let source = serde_json::to_string(plan).unwrap();
+    let definition =
+        engine.define::<Error>(source_key(&[&source]), || Ok((plan.clone(), Vec::new()))).unwrap();
+    let (workflow, namespace) = ("w".into(), "n".into());
+    engine
+        .submit(Submission { definition, workflow, namespace, name: None, input: json!({}) })
+        .await
+}
+
+async fn run(engine: &Engine, plan: &Plan) -> Arc<Run> {
+    submit(engine, plan).await.unwrap().finished.wait().await.unwrap()
+}
+
+fn failure(run: &Run) -> &Failure {
+    match run.outcome.as_ref().unwrap() {
+        RunOutcome::Failed { failure, .. } => failure,
+        other => panic!("{other:?}"),
+    }
+}
+
+/// Gives other tasks their turn until a condition holds.
+async fn until(what: &str, mut holds: impl AsyncFnMut() -> bool) {
+    let waiting = async {
+        while !holds().await {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(20), waiting).await.expect(what);
+}
+
+#[tokio::test]
+async fn a_chain_of_pure_nodes_costs_one_commit_and_an_effect_one_more() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = Arc::new(SqliteStore::open(dir.path(), &Options::default()).unwrap());
+    let probe = Arc::new(Probe::default());
+    let engine = engine(Arc::clone(&store) as Arc<dyn Store>, &probe, Settings::default());
+    let pure =
+        |count| (0..count).map(|index| node(index, "set", json!({ "value": index }))).collect();
+    let cost = async |plan: &Plan| {
+        let before = store.commits();
+        assert_eq!(run(&engine, plan).await.outcome, Some(RunOutcome::Completed));
+        store.commits() - before
+    };
+    assert_eq!(cost(&plan(pure(200), true)).await, 1);
+    let mut mixed: Vec<Node> = pure(9);
+    mixed.insert(4, node(9, "probe", json!({})));
+    assert_eq!(cost(&plan(mixed, true)).await, 2, "before the effect, and at the end");
+}
+
+#[tokio::test]
+async fn a_panic_is_a_failure_of_its_node_and_of_nothing_else() {
+    let engine = in_memory(&Arc::default(), Settings::default());
+    let panics = plan(vec![node(0, "probe", json!({ "does": "panic" }))], true);
+    let failed = run(&engine, &panics).await;
+    assert_eq!((failure(&failed).code, failed.nodes[0].attempts), (Code::NodePanicked, 1));
+    let works = plan(vec![node(0, "probe", json!({}))], true);
+    let run = run(&engine, &works).await;
+    let id = run.nodes[0].output.as_ref().unwrap()["key"].as_str().unwrap().to_owned();
+    assert!(id.ends_with(":n0"), "{id}");
+}
+
+#[tokio::test]
+async fn an_attempt_that_hangs_is_ended_and_repeated() {
+    let probe = Arc::default();
+    let engine = in_memory(&probe, Settings::default());
+    let failed = run(&engine, &plan(vec![node(0, "probe", json!({ "does": "hang" }))], true)).await;
+    assert_eq!(failure(&failed).message, "Timeout after 0.05 seconds");
+    assert_eq!(probe.calls.load(Ordering::SeqCst), 2);
+}
+
+#[tokio::test]
+async fn no_more_effects_are_under_way_than_allowed() {
+    let probe = Arc::new(Probe { gate: Some(Semaphore::new(20)), ..Probe::default() });
+    let engine = in_memory(&probe, Settings { nodes_live: 3, ..Settings::default() });
+    let nodes = (0..20).map(|index| node(index, "probe", json!({ "does": "wait" }))).collect();
+    assert_eq!(run(&engine, &plan(nodes, false)).await.outcome, Some(RunOutcome::Completed));
+    assert!(probe.most.load(Ordering::SeqCst) <= 3);
+    assert_eq!(probe.calls.load(Ordering::SeqCst), 20);
+}
+
+#[tokio::test]
+async fn a_run_too_many_is_refused_until_there_is_room() {
+    let probe = Arc::new(Probe { gate: Some(Semaphore::new(0)), ..Probe::default() });
+    let engine = in_memory(&probe, Settings { runs_live: 1, ..Settings::default() });
+    let mut waits = node(0, "probe", json!({ "does": "wait" }));
+    waits.timeout_ms = 60_000;
+    let waits = plan(vec![waits], true);
+    let first = submit(&engine, &waits).await.unwrap();
+    assert_eq!(submit(&engine, &waits).await.err().unwrap().code, Code::Busy);
+    probe.gate.as_ref().unwrap().add_permits(2);
+    first.finished.wait().await.unwrap();
+    until("room", async || submit(&engine, &waits).await.is_ok()).await;
+}
+
+#[tokio::test]
+async fn a_run_with_a_long_wait_leaves_memory_and_can_be_ended_there() {
+    let engine = in_memory(&Arc::default(), Settings::default());
+    let sleeps = plan(vec![node(0, "probe", json!({ "does": "later" }))], true);
+    let submitted = submit(&engine, &sleeps).await.unwrap();
+    let id = submitted.id;
+    submitted.finished.accepted().await.unwrap();
+    drop(submitted);
+    until("sleep", async || engine.store().next_wake().await.unwrap().is_some()).await;
+    until("memory is left", async || engine.health().await.runs_live == 0).await;
+    let run = engine.cancel(id, "enough").await.unwrap();
+    assert_eq!(run.outcome, Some(RunOutcome::Cancelled { reason: "enough".into() }));
+    assert_eq!(engine.row(id).await.unwrap().status, Status::Cancelled);
+}
+
+#[tokio::test]
+async fn old_runs_go_by_themselves() {
+    let retention = Some(Duration::ZERO);
+    let engine = in_memory(&Arc::default(), Settings { retention, ..Settings::default() });
+    let quick = plan(vec![node(0, "set", json!({ "value": 1 }))], true);
+    for _ in 0..3 {
+        run(&engine, &quick).await;
+    }
+    engine.start().await.unwrap();
+    let list = || engine.runs(RunFilter { limit: 9, ..RunFilter::default() });
+    until("runs are gone", async || list().await.unwrap().is_empty()).await;
+    engine.shutdown(Duration::ZERO).await;
+    assert_eq!(submit(&engine, &quick).await.err().unwrap().code, Code::ShuttingDown);
+}
+
+#[tokio::test]
+async fn another_try_keeps_the_results_of_what_completed() {
+    let probe = Arc::default();
+    let engine = in_memory(&probe, Settings::default());
+    let nodes = vec![node(0, "probe", json!({})), node(1, "probe", json!({ "does": "panic" }))];
+    let id = submit(&engine, &plan(nodes, true)).await.unwrap();
+    let failed = id.finished.wait().await.unwrap();
+    let again = engine.retry(id.id).await.unwrap().finished.wait().await.unwrap();
+    assert_eq!(probe.calls.load(Ordering::SeqCst), 3, "the first node ran once");
+    assert_eq!(again.nodes[0].output, failed.nodes[0].output);
+    let first = again.start.as_ref().unwrap().retry_of.clone();
+    assert_eq!(first, Some(id.id.to_string()));
+}
