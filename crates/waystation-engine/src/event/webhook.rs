@@ -216,6 +216,9 @@ impl Office {
             *place = self.open_round(run).await?;
         }
         let Some(round) = place else { return Ok(Next::Stop) };
+        if round.cursor.state == CursorState::Dead {
+            return Ok(Next::Stop);
+        }
         let entries = self.store.journal(run, round.folded).await?;
         round.fold(run, &entries);
         while let Some(parcel) = round.parcels.front() {

@@ -53,7 +53,6 @@ async fn blocks_are_made_read_replaced_listed_and_removed() {
     assert_json_snapshot!(steady(&reply), @r#"
     {
       "id": "b1",
-      "labels": {},
       "title": "One",
       "content": {
         "type": "api_config",
@@ -66,6 +65,7 @@ async fn blocks_are_made_read_replaced_listed_and_removed() {
           "body_template": {}
         }
       },
+      "labels": {},
       "created_at": "[time]",
       "updated_at": "[time]"
     }

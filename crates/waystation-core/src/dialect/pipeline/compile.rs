@@ -76,7 +76,7 @@ fn read_steps(text: Option<&str>, steps_max: usize, errors: &mut Vec<String>) ->
     }
     report_duplicates(&items, errors);
     let numbered = items.into_iter().enumerate();
-    numbered.filter_map(|(index, item)| Step::parse(item, index + 1, errors)).collect()
+    numbered.map(|(index, item)| Step::parse(item, index + 1, errors)).collect()
 }
 
 fn report_duplicates(items: &[Value], errors: &mut Vec<String>) {

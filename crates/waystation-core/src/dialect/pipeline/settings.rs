@@ -41,12 +41,17 @@ impl Settings {
         let Some(sections) = section(value, "PIPELINE_SETTINGS", findings) else { return settings };
         for (name, value) in sections {
             let path = format!("PIPELINE_SETTINGS.{name}");
-            match (name.as_str(), section(value, &path, findings)) {
-                ("error_handling", Some(fields)) => settings.error_handling(fields, findings),
-                ("timeouts", Some(fields)) => settings.timeouts(fields, findings),
-                ("notifications", Some(fields)) => settings.notifications(fields, findings),
-                ("error_handling" | "timeouts" | "notifications", None) => {}
-                _ => findings.warnings.push(format!("{path} has no effect: no such setting")),
+            let read = match name.as_str() {
+                "error_handling" => Settings::error_handling,
+                "timeouts" => Settings::timeouts,
+                "notifications" => Settings::notifications,
+                _ => {
+                    findings.warnings.push(format!("{path} has no effect: no such setting"));
+                    continue;
+                }
+            };
+            if let Some(fields) = section(value, &path, findings) {
+                read(&mut settings, fields, findings);
             }
         }
         settings

@@ -40,31 +40,44 @@ struct Reader<'a> {
 }
 
 impl Step {
-    /// Reads step number `index`, counted from 1; `None` if it has any problem.
-    pub(super) fn parse(value: Value, index: usize, errors: &mut Vec<String>) -> Option<Step> {
-        let before = errors.len();
+    /// Reads step number `index`, counted from 1. A step with problems is read as far as possible, so
+    /// that what is wrong elsewhere is found too, and what is right is not called unknown.
+    pub(super) fn parse(value: Value, index: usize, errors: &mut Vec<String>) -> Step {
         let Value::Object(fields) = value else {
             errors.push(format!("Step {index} (unknown): must be an object"));
-            return None;
+            return Step::nothing();
         };
         let name = fields.get("step_name").and_then(Value::as_str).unwrap_or("unknown");
         let prefix = format!("Step {index} ({name})");
-        let mut reader = Reader { fields, prefix, errors };
-        let step = reader.step();
-        (errors.len() == before).then_some(step).flatten()
+        Reader { fields, prefix, errors }.step()
+    }
+
+    /// Holds the place of what is no step.
+    fn nothing() -> Step {
+        Step {
+            name: String::new(),
+            usid: String::new(),
+            work: Work::Set { value: Value::Null },
+            outputs: Vec::new(),
+            dependencies: Vec::new(),
+            labels: Vec::new(),
+            timeout_ms: None,
+            max_retries: None,
+            metadata: Map::new(),
+        }
     }
 }
 
 impl Reader<'_> {
-    fn step(&mut self) -> Option<Step> {
+    fn step(mut self) -> Step {
         let kind = self.optional_text("type").unwrap_or_else(|| HTTP.into());
         let (name, usid) = (self.required_text("step_name"), self.required_text("usid"));
         let work = match kind.as_str() {
-            HTTP => self.http(),
+            HTTP => Some(self.http()),
             SET => self.required("value").map(|value| Work::Set { value }),
             _ => self.problem(&format!("Unknown type: {kind}; the types are {HTTP} and {SET}")),
         };
-        let step = Step {
+        Step {
             outputs: self.outputs(),
             dependencies: self.texts("dependencies"),
             labels: self.texts("labels"),
@@ -72,24 +85,22 @@ impl Reader<'_> {
             max_retries: self.checked("max_retries", retries),
             name: name.unwrap_or_default(),
             usid: usid.unwrap_or_default(),
-            work: work?,
-            metadata: std::mem::take(&mut self.fields),
-        };
-        Some(step)
+            work: work.unwrap_or(Work::Set { value: Value::Null }),
+            metadata: self.fields,
+        }
     }
 
-    fn http(&mut self) -> Option<Work> {
-        let url = self.required_text("service_url");
-        let method = self.method();
+    fn http(&mut self) -> Work {
+        let url = self.required_text("service_url").unwrap_or_default();
+        let method = self.method().unwrap_or_default();
         let headers = self.headers();
         let mapping = self.mapping();
-        let url = url?;
-        if !url.contains("{{") && !is_web_address(&url) {
-            return self.problem(&format!(
+        if !url.is_empty() && !url.contains("{{") && !is_web_address(&url) {
+            self.problem::<()>(&format!(
                 "Invalid service_url: {url}; an http or https URL is expected, or a path on this server"
             ));
         }
-        Some(Work::Http { url, method: method?, headers, mapping })
+        Work::Http { url, method, headers, mapping }
     }
 
     fn method(&mut self) -> Option<String> {
