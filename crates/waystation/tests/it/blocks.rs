@@ -119,6 +119,7 @@ async fn what_is_no_block_is_refused() {
 }
 
 #[tokio::test]
+#[expect(clippy::too_many_lines, reason = "most of them are the snapshot")]
 async fn blocks_run_as_a_pipeline_and_leave_a_result_block() {
     let server = Server::start().await;
     with_blocks(&server).await;

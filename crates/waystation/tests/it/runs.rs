@@ -65,6 +65,7 @@ async fn runs_are_listed_newest_first_filtered_and_in_pages() {
 }
 
 #[tokio::test]
+#[expect(clippy::too_many_lines, reason = "most of them are the snapshot")]
 async fn a_run_shows_its_steps_its_log_and_its_reply() {
     let server = Server::start().await;
     let mut first = step("first", "/echo?only=json", &[]);

@@ -86,6 +86,7 @@ fn check_signature(received: &Received) {
 }
 
 #[tokio::test]
+#[expect(clippy::too_many_lines, reason = "most of them are the snapshot")]
 async fn the_bodies_are_as_documented() {
     let server = Server::start().await;
     let receiver = Target::start(async |_, _| reply(200, "")).await;
