@@ -68,10 +68,21 @@ impl<'a> NodeScope<'a> {
         }
     }
 
-    fn secret(&self, name: &str) -> Option<Value> {
-        let value = (self.secrets)(name)?;
-        self.used.borrow_mut().push(name.to_owned());
-        Some(value.into())
+    /// The secret that a path names, and how much of the path its name takes: names may have dots.
+    fn secret(&self, path: &[Key]) -> Option<(Value, usize)> {
+        let parts: Vec<&str> = path
+            .iter()
+            .map_while(|key| match key {
+                Key::Name(name) => Some(&**name),
+                Key::Index(_) => None,
+            })
+            .collect();
+        (2..=parts.len()).rev().find_map(|end| {
+            let name = parts[1..end].join(".");
+            let value = (self.secrets)(&name)?;
+            self.used.borrow_mut().push(name);
+            Some((value.into(), end))
+        })
     }
 
     fn about_run(&self, name: &str) -> Option<Value> {
@@ -109,7 +120,7 @@ impl Scope for NodeScope<'_> {
             return Some(borrowed(value, 1));
         }
         match (head, name(1)) {
-            ("secrets", Some(secret)) => self.secret(secret).map(|value| owned(value, 2)),
+            ("secrets", Some(_)) => self.secret(path).map(|(value, used)| owned(value, used)),
             ("run", Some(fact)) => self.about_run(fact).map(|value| owned(value, 2)),
             ("now", _) => Some(owned(rfc3339(self.now_ms).into(), 1)),
             _ => None,

@@ -78,7 +78,10 @@ impl App {
 /// The vault of a data directory.
 pub async fn open_vault(config: &Config, store: Arc<dyn Store>) -> Result<Vault, Error> {
     let sealer = match &config.secret_key {
-        Some(text) => Sealer::from_key_text(text)?,
+        Some(text) => Sealer::from_key_text(text).map_err(|error| Error {
+            message: format!("WAYSTATION_SECRET_KEY: {}", error.message),
+            ..error
+        })?,
         None => Sealer::from_file(&config.data.join("secret.key"))?,
     };
     let vault = Vault::new(sealer, store);

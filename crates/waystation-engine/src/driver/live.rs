@@ -1,5 +1,6 @@
 //! One run under way: its state in memory, what it still has to do, and what it waits for.
 
+use std::cell::OnceCell;
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
@@ -19,7 +20,7 @@ use waystation_core::scheduler::{Action, NodeStatus};
 use super::attempt::{Attempt, Attempts, Ended};
 use super::handle::{Command, Finished, Handle};
 use super::plans::Definition;
-use super::shared::Shared;
+use super::shared::{Shared, closing_down};
 use crate::id::{RunId, now_ms};
 use crate::limits::{ENTRIES_PER_APPEND, SLEEP_IN_MEMORY};
 use crate::node::{self, NodeType, PureCall};
@@ -136,10 +137,7 @@ impl Live {
         match self.work(&handle).await {
             Ok(Rest::Finished) => shared.finish(self.id, &handle, self.run),
             Ok(Rest::Asleep) => {}
-            Ok(Rest::Closing) => {
-                let text = "the server is shutting down; the run goes on at its next start";
-                shared.leave(self.id, &handle, Error::new(Code::ShuttingDown, text));
-            }
+            Ok(Rest::Closing) => shared.leave(self.id, &handle, closing_down()),
             Err(error) => {
                 tracing::error!(run = %self.id, %error, "a run cannot go on");
                 shared.leave(self.id, &handle, error);
@@ -161,8 +159,8 @@ impl Live {
             if self.run.outcome.is_none() && (self.obey(handle) || self.fire_timers()) {
                 continue;
             }
-            let closes = *closing.borrow_and_update();
-            if closes {
+            let is_closing = *closing.borrow_and_update();
+            if is_closing {
                 self.starting.clear();
             }
             for index in 0..self.starting.len() {
@@ -170,7 +168,7 @@ impl Live {
                 self.record(Fact::NodeStarted { node, attempt });
             }
             // What is not started because of the end of the process must go on at the next start.
-            let rests = !closes && self.starting.is_empty() && self.attempts.is_empty();
+            let rests = !is_closing && self.starting.is_empty() && self.attempts.is_empty();
             self.commit_with(handle, if rests { self.wake_at() } else { None }).await?;
             if self.run.outcome.is_some() {
                 return Ok(Rest::Finished);
@@ -178,7 +176,7 @@ impl Live {
             for attempt in self.starting.drain(..) {
                 self.attempts.push(attempt.make(Arc::clone(&self.shared)));
             }
-            if closes && self.attempts.is_empty() {
+            if is_closing && self.attempts.is_empty() {
                 return Ok(Rest::Closing);
             }
             if rests && self.is_woken_by_store() && self.shared.sleep(self.id, handle) {
@@ -290,11 +288,25 @@ impl Live {
             return self.record(Fact::NodeCompleted { node, attempt, output, port });
         }
         let vault = Arc::clone(&self.shared.vault);
-        let secrets = |name: &str| vault.get(name).ok().map(|secret| secret.expose().to_owned());
-        match prepare(&self.run, &self.id_text, node, attempt, now_ms(), &secrets) {
-            Prepared::Skip { reason } => self.record(Fact::NodeSkipped { node, reason }),
-            Prepared::Fail(failure) => self.failed(node, attempt, failure),
-            Prepared::Run { config, warnings, secrets } => {
+        let lacking = OnceCell::new();
+        let secrets = |name: &str| match vault.get(name) {
+            Ok(secret) => Some(secret.expose().to_owned()),
+            Err(error) => {
+                // The first of several is told.
+                let _ = lacking.set(error);
+                None
+            }
+        };
+        let prepared = prepare(&self.run, &self.id_text, node, attempt, now_ms(), &secrets);
+        match (prepared, lacking.into_inner()) {
+            (Prepared::Skip { reason }, _) => self.record(Fact::NodeSkipped { node, reason }),
+            (Prepared::Fail(_), Some(error)) => self.failed(node, attempt, error.into()),
+            // A placeholder instead of a secret would only be refused elsewhere, with less of a reason.
+            (Prepared::Run { warnings, .. }, Some(error)) if !warnings.is_empty() => {
+                self.failed(node, attempt, error.into());
+            }
+            (Prepared::Fail(failure), None) => self.failed(node, attempt, failure),
+            (Prepared::Run { config, warnings, secrets }, _) => {
                 for warning in warnings {
                     self.log(Some(node), Level::Warning, warning);
                 }

@@ -224,6 +224,14 @@ impl Shared {
         }
     }
 
+    /// Tells those who wait for a run that it does not end in this process.
+    fn give_up_waiting(&self) {
+        for handle in self.handles().values() {
+            let end = Some(End::Left(closing_down()));
+            handle.progress.send_modify(|progress| progress.end = end);
+        }
+    }
+
     pub(super) async fn close(&self, grace: Duration) {
         self.closing.send_replace(true);
         let all_idle = async {
@@ -238,6 +246,7 @@ impl Shared {
         if tokio::time::timeout(grace, all_idle).await.is_err() {
             let left = self.driving.load(Ordering::Relaxed);
             tracing::warn!(runs = left, "runs were cut short; they go on at the next start");
+            self.give_up_waiting();
         }
         if !self.settings.is_resident {
             // Nobody takes over from a process that runs only its own.
@@ -248,6 +257,12 @@ impl Shared {
             outputs.close(Duration::from_secs(1)).await;
         }
     }
+}
+
+/// What is told of a run that the end of the process cuts short.
+pub(super) fn closing_down() -> Error {
+    let text = "the server is shutting down; the run goes on at its next start";
+    Error::new(Code::ShuttingDown, text)
 }
 
 /// Counts a task that drives a run.

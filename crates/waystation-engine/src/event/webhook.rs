@@ -222,6 +222,9 @@ impl Office {
             *place = self.open_round(run).await?;
         }
         let Some(round) = place else { return Ok(Next::Stop) };
+        if round.cursor.state == CursorState::Dead {
+            return Ok(Next::Stop);
+        }
         let entries = self.store.journal(run, round.folded).await?;
         round.fold(run, &entries);
         // Neither a new entry nor a restart makes a receiver that is waited for any readier.

@@ -7,6 +7,7 @@ mod run;
 mod runs;
 mod secret;
 mod serve;
+mod signals;
 mod terminal;
 mod validate;
 

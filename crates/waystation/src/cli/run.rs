@@ -8,6 +8,7 @@ use clap::Args;
 use futures_util::{StreamExt, pin_mut};
 use reqwest::Method;
 use serde_json::{Map, Value, json};
+use tokio::signal::unix::{Signal, SignalKind};
 use waystation_core::dialect::pipeline::Request;
 use waystation_core::dialect::pipeline::reply::invalid;
 use waystation_core::error::{Code, Error};
@@ -16,7 +17,7 @@ use waystation_core::run::Run;
 use super::local::Server;
 use super::progress::Progress;
 use super::terminal::{self, style};
-use super::{Failed, Outcome, read_config, read_file};
+use super::{Failed, Outcome, read_config, read_file, signals};
 use crate::app::App;
 use crate::http::{self, Context};
 use crate::pipeline::{Begun, Refusal, begin};
@@ -61,9 +62,10 @@ impl RunFile {
         let text = read_file(&self.file)?;
         let body = with_inputs(&text, &self.input).map_err(Failed::definition)?;
         let mut progress = (!self.json).then(Progress::new);
+        let interrupt = signals::listen(SignalKind::interrupt())?;
         match Server::of(&data).await {
-            Some(server) => on_server(&server, body, progress.as_mut()).await,
-            None => here(data, &body, progress.as_mut()).await,
+            Some(server) => on_server(&server, body, interrupt, progress.as_mut()).await,
+            None => here(data, &body, interrupt, progress.as_mut()).await,
         }
     }
 }
@@ -79,6 +81,7 @@ struct Ended {
 async fn here(
     data: PathBuf,
     body: &str,
+    mut interrupt: Signal,
     mut progress: Option<&mut Progress>,
 ) -> Result<Ended, Failed> {
     let config = read_config(data, true)?;
@@ -97,7 +100,6 @@ async fn here(
     let mut run = Run::new(Arc::clone(&definition.program));
     let entries = app.engine.follow(id, 0);
     pin_mut!(entries);
-    let mut interrupt = std::pin::pin!(tokio::signal::ctrl_c());
     let mut interrupted = false;
     loop {
         tokio::select! {
@@ -112,7 +114,11 @@ async fn here(
                 }
                 None => break,
             },
-            _ = &mut interrupt, if !interrupted => {
+            _ = interrupt.recv() => {
+                // Who asks twice does not want to wait for the end.
+                if interrupted {
+                    return Err(Failed::Interrupted);
+                }
                 interrupted = true;
                 app.engine.request_cancel(id, "interrupted with Ctrl-C");
             }
@@ -139,6 +145,7 @@ pub(super) async fn listen(app: &Arc<App>) -> Result<(), Error> {
 async fn on_server(
     server: &Server,
     body: String,
+    mut interrupt: Signal,
     mut progress: Option<&mut Progress>,
 ) -> Result<Ended, Failed> {
     let begun = server.call(Method::POST, "/execute", Some(body)).await;
@@ -148,7 +155,6 @@ async fn on_server(
         return Err(Failed::Definition(texts.collect()));
     }
     let path = format!("/runs/{}", begun["execution_id"].as_str().unwrap_or_default());
-    let mut interrupt = std::pin::pin!(tokio::signal::ctrl_c());
     let mut interrupted = false;
     loop {
         let detail = server.call(Method::GET, &path, None).await?;
@@ -160,7 +166,11 @@ async fn on_server(
         }
         tokio::select! {
             () = tokio::time::sleep(POLL) => {}
-            _ = &mut interrupt, if !interrupted => {
+            _ = interrupt.recv() => {
+                // Who asks twice does not want to wait for the end.
+                if interrupted {
+                    return Err(Failed::Interrupted);
+                }
                 interrupted = true;
                 cancel(server, &path).await?;
             }
@@ -200,7 +210,9 @@ fn summary(detail: &Value) {
         counts.join(", "),
         style(&format!("run {id}")).dim()
     ));
-    if let Some(error) = reply["error"].as_str() {
+    // A failed step has said it already.
+    let is_told = reply["steps_failed"].as_u64().is_some_and(|count| count > 0);
+    if let Some(error) = reply["error"].as_str().filter(|_| !is_told) {
         terminal::say(&format!("{} {error}", style("error:").red().bold()));
     }
     log(detail);

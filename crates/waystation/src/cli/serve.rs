@@ -7,9 +7,9 @@ use std::time::Duration;
 use clap::Args;
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
 use serde_json::json;
-use tokio::signal::unix::{SignalKind, signal};
 use waystation_core::error::{Code, Error};
 
+use super::signals::Stop;
 use super::{Outcome, read_config, terminal};
 use crate::app::App;
 use crate::config::is_local;
@@ -37,6 +37,7 @@ pub(super) struct Serve {
 impl Serve {
     pub(super) async fn execute(self, data: PathBuf) -> Outcome {
         start_logging()?;
+        let mut signals = Stop::listen()?;
         let local = is_local(&self.host);
         if !local && !self.open {
             let text = format!(
@@ -62,7 +63,7 @@ impl Serve {
 
         let engine = app.engine.clone();
         let stop = async move {
-            stop_requested().await;
+            signals.requested().await;
             tracing::info!("shutting down");
             terminal::say(
                 "Stopping: steps under way may finish, the rest resumes at the next start  \
@@ -70,27 +71,13 @@ impl Serve {
             );
             tokio::select! {
                 () = engine.shutdown(grace) => {}
-                () = stop_requested() => engine.shutdown(Duration::ZERO).await,
+                () = signals.requested() => engine.shutdown(Duration::ZERO).await,
             }
         };
         http::serve(listener, context, stop)
             .await
             .map_err(|error| Error::new(Code::Internal, format!("the server stopped: {error}")))?;
         Ok(())
-    }
-}
-
-/// Waits for Ctrl-C, or the signal that service managers send.
-async fn stop_requested() {
-    let terminated = async {
-        match signal(SignalKind::terminate()) {
-            Ok(mut terminate) => drop(terminate.recv().await),
-            Err(_) => std::future::pending().await,
-        }
-    };
-    tokio::select! {
-        _ = tokio::signal::ctrl_c() => {}
-        () = terminated => {}
     }
 }
 

@@ -52,7 +52,7 @@ async fn create(
     body: Body,
 ) -> Result<(StatusCode, Json<Value>), Failed> {
     let mut fields = object(&body)?;
-    let id = match fields.remove("id") {
+    let id = match fields.shift_remove("id") {
         None | Some(Value::Null) => RunId::new().to_string(),
         Some(Value::String(id)) if !id.is_empty() && id.len() <= 256 => id,
         Some(_) => return Err(invalid("Field id must be a non-empty string of at most 256 bytes")),
@@ -78,7 +78,7 @@ async fn replace(
     body: Body,
 ) -> Result<Json<Value>, Failed> {
     let mut fields = object(&body)?;
-    fields.remove("id");
+    fields.shift_remove("id");
     let created = known(&context, &namespace, &id).await?.created;
     let block = row(&id, fields, created)?;
     let store = context.app.engine.store();

@@ -17,7 +17,7 @@ use waystation_engine::store::{Progress, RunFilter, RunRow};
 use super::Context;
 use super::extract::{Path, Query};
 use super::reply::{Body, Failed, object, text};
-use super::runs::id;
+use super::runs::before;
 use crate::view;
 
 /// Runs in one page of history, at the most.
@@ -104,7 +104,7 @@ async fn history(
         workflow: Some(workflow.clone()),
         namespace: Some(namespace.clone()),
         status: None,
-        before: page.before.as_deref().map(id).transpose()?,
+        before: page.before.as_deref().map(before).transpose()?,
         limit,
     };
     let rows = engine.runs(filter).await?;

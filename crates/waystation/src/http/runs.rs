@@ -43,7 +43,7 @@ async fn list(
         workflow: listing.workflow_id,
         namespace: listing.namespace,
         status: listing.status.as_deref().map(status).transpose()?,
-        before: listing.before.as_deref().map(id).transpose()?,
+        before: listing.before.as_deref().map(before).transpose()?,
         limit: listing.limit.unwrap_or(50).clamp(1, PAGE_MAX),
     };
     let full = filter.limit;
@@ -89,8 +89,14 @@ async fn retry(
     Ok((StatusCode::ACCEPTED, Json(body)))
 }
 
-/// A run's id in a path or query.
-pub(super) fn id(text: &str) -> Result<RunId, Failed> {
+/// The run before which a page begins.
+pub(super) fn before(text: &str) -> Result<RunId, Failed> {
+    let message = format!("Parameter before must be the id of a run, not {text:?}");
+    text.parse().map_err(|_| Failed(Error::new(Code::RequestInvalid, message)))
+}
+
+/// A run's id in a path.
+fn id(text: &str) -> Result<RunId, Failed> {
     let unknown = |_| Failed(Error::new(Code::NotFound, format!("Run {text} not found")));
     text.parse().map_err(unknown)
 }

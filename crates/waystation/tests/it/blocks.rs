@@ -53,7 +53,6 @@ async fn blocks_are_made_read_replaced_listed_and_removed() {
     assert_json_snapshot!(steady(&reply), @r#"
     {
       "id": "b1",
-      "labels": {},
       "title": "One",
       "content": {
         "type": "api_config",
@@ -66,6 +65,7 @@ async fn blocks_are_made_read_replaced_listed_and_removed() {
           "body_template": {}
         }
       },
+      "labels": {},
       "created_at": "[time]",
       "updated_at": "[time]"
     }
@@ -119,6 +119,7 @@ async fn what_is_no_block_is_refused() {
 }
 
 #[tokio::test]
+#[expect(clippy::too_many_lines, reason = "most of them are the snapshot")]
 async fn blocks_run_as_a_pipeline_and_leave_a_result_block() {
     let server = Server::start().await;
     with_blocks(&server).await;

@@ -143,10 +143,9 @@ async fn all_problems_of_a_definition_come_at_once_and_nothing_runs() {
     assert_json_snapshot!(reply, @r#"
     {
       "success": false,
-      "error": "Payload validation failed:\nPIPELINE_SETTINGS.error_handling.max_retries must be a whole number from 0 to 100\nPIPELINE_SETTINGS.colour must be an object\nDuplicate USID: x\nStep 2 (b): Invalid HTTP method: BREW\nStep 2 (b): Outputs must be a non-empty array\nStep 3 (unknown): Missing required field: step_name\nStep 3 (unknown): Missing required field: service_url\nStep 3 (unknown): Missing required field: method\nStep 3 (unknown): Missing required field: outputs\nStep 4 (c): Invalid service_url: ftp://host/file; an http or https URL is expected, or a path on this server",
+      "error": "Payload validation failed:\nPIPELINE_SETTINGS.error_handling.max_retries must be a whole number from 0 to 100\nDuplicate USID: x\nStep 2 (b): Invalid HTTP method: BREW\nStep 2 (b): Outputs must be a non-empty array\nStep 3 (unknown): Missing required field: step_name\nStep 3 (unknown): Missing required field: service_url\nStep 3 (unknown): Missing required field: method\nStep 3 (unknown): Missing required field: outputs\nStep 4 (c): Invalid service_url: ftp://host/file; an http or https URL is expected, or a path on this server\nStep 4 (c): Unknown dependency: aa (did you mean a?)",
       "validation_errors": [
         "PIPELINE_SETTINGS.error_handling.max_retries must be a whole number from 0 to 100",
-        "PIPELINE_SETTINGS.colour must be an object",
         "Duplicate USID: x",
         "Step 2 (b): Invalid HTTP method: BREW",
         "Step 2 (b): Outputs must be a non-empty array",
@@ -154,7 +153,8 @@ async fn all_problems_of_a_definition_come_at_once_and_nothing_runs() {
         "Step 3 (unknown): Missing required field: service_url",
         "Step 3 (unknown): Missing required field: method",
         "Step 3 (unknown): Missing required field: outputs",
-        "Step 4 (c): Invalid service_url: ftp://host/file; an http or https URL is expected, or a path on this server"
+        "Step 4 (c): Invalid service_url: ftp://host/file; an http or https URL is expected, or a path on this server",
+        "Step 4 (c): Unknown dependency: aa (did you mean a?)"
       ]
     }
     "#);

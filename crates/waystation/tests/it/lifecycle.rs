@@ -115,10 +115,15 @@ async fn a_step_that_takes_too_long_is_cut_short_and_tried_again() {
     let (target, go) = patient().await;
     let settings = [("WAYSTATION_SHUTDOWN_SECONDS", "1")];
     let mut server = Server::with(&settings).await;
-    let run = server.begin(&two_steps(&target)).await;
+    let waiting = server.request(Method::POST, "/execute").json(&two_steps(&target)).send();
+    let waiting = tokio::spawn(waiting);
     eventually("the run is under way", async || (target.count("/one") == 1).then_some(())).await;
     let time = server.stop().await;
     assert!(time >= Duration::from_secs(1) && time < Duration::from_secs(10), "{time:?}");
+    let answer = waiting.await.unwrap().unwrap();
+    assert_eq!(answer.status(), 503);
+    let answer: Value = answer.json().await.unwrap();
+    let run = answer["hint"].as_str().unwrap().split(['/', ' ']).nth(3).unwrap().to_owned();
     let server = server.again().await;
     eventually("it goes on", async || (target.count("/one") == 2).then_some(())).await;
     let keys: Vec<String> =

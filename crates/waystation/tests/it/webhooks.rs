@@ -20,7 +20,7 @@ const SECRET: &str = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw";
 fn told(url: &str, bad: bool) -> Value {
     let mut first = step("first", "/echo?only=json", &[]);
     first["body_template"] = json!({ "first_out": "x".repeat(600) });
-    let last = if bad { "/echo?status=400" } else { "/echo?only=json" };
+    let last = if bad { "/echo?status=400&only=json" } else { "/echo?only=json" };
     let mut second = step("second", last, &["first_out"]);
     second["body_template"] = json!({ "second_out": { "n": 1 } });
     let choice = json!({ "step_name": "choice", "usid": "c", "type": "set", "value": [],
@@ -86,6 +86,7 @@ fn check_signature(received: &Received) {
 }
 
 #[tokio::test]
+#[expect(clippy::too_many_lines, reason = "most of them are the snapshot")]
 async fn the_bodies_are_as_documented() {
     let server = Server::start().await;
     let receiver = Target::start(async |_, _| reply(200, "")).await;
@@ -267,7 +268,7 @@ async fn a_failed_run_is_told_as_failed() {
           "step_index": 4,
           "total_steps": 4,
           "status": "failed",
-          "error": "HTTP 400: {\"args\":{\"status\":\"400\"},\"headers\":{\"accept\":\"*/*\",\"accept-encoding\":\"gzip\",\"content-length\":\"22\",\"content-type\":\"application/json\",\"host\":\"127.0.0.1:[port]\",\"idempotency-key\":\"1m7y03w450000:usid-secon"
+          "error": "HTTP 400: {\"second_out\":{\"n\":1}}"
         }
       },
       {
@@ -278,7 +279,7 @@ async fn a_failed_run_is_told_as_failed() {
         "timestamp": "[time]",
         "data": {
           "status": "failed",
-          "error": "HTTP 400: {\"args\":{\"status\":\"400\"},\"headers\":{\"accept\":\"*/*\",\"accept-encoding\":\"gzip\",\"content-length\":\"22\",\"content-type\":\"application/json\",\"host\":\"127.0.0.1:[port]\",\"idempotency-key\":\"1m7y03w450000:usid-secon",
+          "error": "HTTP 400: {\"second_out\":{\"n\":1}}",
           "execution_time_seconds": "[seconds]",
           "steps_completed": 2
         }
