@@ -118,7 +118,8 @@ pub fn check_names(names: impl Iterator<Item = String>) -> Result<(), Error> {
 
 /// Whether only this machine can reach a server that listens there.
 pub fn is_local(host: &str) -> bool {
-    host == "localhost" || host.parse::<IpAddr>().is_ok_and(|ip| ip.is_loopback())
+    host.eq_ignore_ascii_case("localhost")
+        || host.parse::<IpAddr>().is_ok_and(|ip| ip.is_loopback())
 }
 
 fn setting(message: &str) -> Error {

@@ -4,6 +4,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use reqwest::Method;
+use serde::Deserialize;
 use serde_json::Value;
 use waystation_core::error::{Code, Error};
 use waystation_engine::egress::{HttpClient, Policy, Reach, Request};
@@ -56,7 +57,7 @@ impl Server {
         let sent = tokio::time::timeout(TIMEOUT, self.client.send(request, ANSWER_BYTES)).await;
         let answer = sent.map_err(|_| silent())?;
         let answer = answer.map_err(|error| Error::new(Code::Transport, error.to_string()))?;
-        let body: Value = serde_json::from_slice(&answer.body).unwrap_or_default();
+        let body = parse(&answer.body);
         if answer.status.is_success() {
             return Ok(body);
         }
@@ -68,4 +69,11 @@ impl Server {
             None => error,
         })
     }
+}
+
+/// Values from outside, whose depth the server has bounded, come back inside of others.
+fn parse(body: &[u8]) -> Value {
+    let mut body = serde_json::Deserializer::from_slice(body);
+    body.disable_recursion_limit();
+    Value::deserialize(&mut body).unwrap_or_default()
 }

@@ -8,7 +8,8 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
 use crate::support::server::{Server, answer};
-use crate::support::{pipeline, step};
+use crate::support::target::{Target, reply};
+use crate::support::{command, pipeline, step};
 
 /// What nobody should have to wait longer for.
 const BOUND: Duration = Duration::from_secs(10);
@@ -168,6 +169,37 @@ async fn schemes_that_templates_make_are_refused_too() {
         assert_eq!(reply["success"], false, "{url}");
         let error = reply["error"].as_str().unwrap();
         assert!(error.starts_with("the URL "), "{url}: {error}");
+    }
+}
+
+/// The deepest value that a body takes is kept, shown and read again.
+#[tokio::test]
+async fn values_as_deep_as_can_be_survive_the_journal() {
+    let nested = |levels: usize| format!("{}{}", "[".repeat(levels), "]".repeat(levels));
+    let target = Target::start(move |request, _| async move {
+        reply(200, nested(request.path[1..].parse().unwrap()))
+    });
+    let target = target.await;
+    let mut server = Server::start().await;
+    let steps = [step("a", &target.url("/120"), &[]), step("b", &target.url("/127"), &["a_out"])];
+    let body = pipeline(&steps).to_string();
+    let body = body.replacen('{', &format!(r#"{{"original_input":{},"#, nested(120)), 1);
+    let request = server.request(Method::POST, "/execute").body(body.clone());
+    let text = request.send().await.unwrap().text().await.unwrap();
+    assert!(text.starts_with(r#"{"success":true"#), "{text}");
+    let (_, list) = server.get("/runs").await;
+    let run = list["runs"][0]["execution_id"].as_str().unwrap().to_owned();
+    for _ in 0..2 {
+        let shown = server.request(Method::GET, &format!("/runs/{run}")).send().await.unwrap();
+        assert_eq!(shown.status(), 200);
+        assert!(shown.text().await.unwrap().contains(&nested(127)));
+        let shown = command::run(server.data(), &["runs", "show", &run, "--json"]).await;
+        assert_eq!(shown.code, Some(0), "{}", shown.stderr);
+        let ended = command::run_with(server.data(), &["run", "-", "--json"], &[], &body).await;
+        assert_eq!(ended.code, Some(0), "{}", ended.stderr);
+        assert!(ended.stdout.contains("\"success\": true"), "{}", ended.stdout);
+        server.stop().await;
+        server = server.again().await;
     }
 }
 

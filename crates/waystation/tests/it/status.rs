@@ -54,7 +54,7 @@ async fn web_pages_elsewhere_cannot_use_a_local_server() {
         ("origin", "https://evil.example", 403),
         ("origin", "null", 403),
         ("origin", &own, 200),
-        ("host", "localhost", 200),
+        ("host", "LocalHost", 200),
     ] {
         for path in ["/execute", "/ping", "/runs", "/secrets", "/echo"] {
             let method = if path == "/execute" { Method::POST } else { Method::GET };
