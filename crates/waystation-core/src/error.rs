@@ -53,7 +53,7 @@ macro_rules! codes {
 
 codes! {
     /// The body is no JSON of the expected form.
-    BodyInvalid = "body_invalid", Invalid, Some("send a JSON object with Content-Type: application/json");
+    BodyInvalid = "body_invalid", Invalid, None;
     /// The body is larger than the server takes.
     BodyTooLarge = "body_too_large", Refused, Some("raise WAYSTATION_MAX_BODY_BYTES or send less");
     /// A setting of the server is missing or wrong.
@@ -62,8 +62,6 @@ codes! {
     RequestInvalid = "request_invalid", Invalid, None;
     /// The definition has problems; all of them are listed.
     DefinitionInvalid = "definition_invalid", Invalid, None;
-    /// A template or condition does not parse.
-    ExpressionInvalid = "expression_invalid", Invalid, None;
     /// A template or condition could not be evaluated on this run's values.
     ExpressionFailed = "expression_failed", Invalid, Some("give a fallback with `| default(...)` where a value may be missing");
     /// A bound on size, depth, steps or output was exceeded.

@@ -63,5 +63,5 @@ pub fn define(app: &App, request: &Request<'_>) -> Result<Arc<Definition>, Refus
 pub async fn execute(app: &App, body: &str) -> Result<Value, Refusal> {
     let Begun { submitted, definition } = begin(app, body).await?;
     let run = submitted.finished.wait().await?;
-    Ok(reply::render(&run, &submitted.id.to_string(), &definition.warnings))
+    Ok(reply::render(&run, &submitted.id.to_string()))
 }

@@ -33,7 +33,7 @@ pub fn detail(line: &RunRow, run: &Run, cursor: Option<&Cursor>) -> Value {
     view["log"] = log(run);
     view["webhook"] = cursor.map(webhook).unwrap_or_default();
     view["result"] = match run.outcome {
-        Some(_) => reply::render(run, &line.id.to_string(), &[]),
+        Some(_) => reply::render(run, &line.id.to_string()),
         None => Value::Null,
     };
     view
@@ -100,7 +100,8 @@ fn webhook(cursor: &Cursor) -> Value {
         CursorState::Done => "delivered",
         CursorState::Dead => "dead",
     };
-    let next = (cursor.attempts > 0).then(|| rfc3339(cursor.next_at));
+    let waits = cursor.state == CursorState::Active && cursor.attempts > 0;
+    let next = waits.then(|| rfc3339(cursor.next_at));
     json!({
         "state": state,
         "failed_attempts": cursor.attempts,

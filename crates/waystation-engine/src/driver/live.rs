@@ -8,7 +8,7 @@ use std::time::Duration;
 use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
 use serde_json::Value;
-use tokio::sync::{Notify, watch};
+use tokio::sync::watch;
 use tokio::time::Instant;
 use waystation_core::entry::{Data, Entry, Fact, Level, Outcome, Start, Timer};
 use waystation_core::error::{Code, Error, Failure};
@@ -140,6 +140,9 @@ impl Live {
             Ok(Rest::Closing) => shared.leave(self.id, &handle, closing_down()),
             Err(error) => {
                 tracing::error!(run = %self.id, %error, "a run cannot go on");
+                if error.code == Code::Store {
+                    shared.bring_back_later(self.id);
+                }
                 shared.leave(self.id, &handle, error);
             }
         }
@@ -179,16 +182,22 @@ impl Live {
             if is_closing && self.attempts.is_empty() {
                 return Ok(Rest::Closing);
             }
-            if rests && self.is_woken_by_store() && self.shared.sleep(self.id, handle) {
+            let may_sleep = rests && self.is_woken_by_store();
+            if may_sleep && self.shared.sleep(self.id, handle) {
                 return Ok(Rest::Asleep);
             }
-            self.wait(&handle.wake, &mut closing).await;
+            self.wait(handle, may_sleep, &mut closing).await;
         }
     }
 
     /// Waits for whatever comes first, and records results; timers and commands are recorded in the
-    /// next turn.
-    async fn wait(&mut self, wake: &Notify, closing: &mut watch::Receiver<bool>) {
+    /// next turn. A run that may sleep is done waiting when nobody watches it any more.
+    async fn wait(
+        &mut self,
+        handle: &Handle,
+        may_sleep: bool,
+        closing: &mut watch::Receiver<bool>,
+    ) {
         let alarm = self.timers.first().map(|(at, _)| *at);
         let sleep = async {
             match alarm {
@@ -199,7 +208,8 @@ impl Live {
         tokio::select! {
             Some(ended) = self.attempts.next(), if !self.attempts.is_empty() => self.ended(ended),
             () = sleep => {}
-            () = wake.notified() => {}
+            () = handle.wake.notified() => {}
+            () = handle.progress.closed(), if may_sleep => {}
             _ = closing.changed() => {}
         }
         // Whatever else has come by now shares the next commit.

@@ -23,6 +23,9 @@ use crate::node::Registry;
 use crate::secret::Vault;
 use crate::store::Store;
 
+/// The pause after the store failed a run.
+const STORE_PAUSE: Duration = Duration::from_secs(5);
+
 /// What an engine is made of.
 pub struct Parts {
     /// Where everything lasts.
@@ -184,6 +187,15 @@ impl Shared {
         self.handles().remove(&id);
         let end = Some(End::Left(error));
         handle.progress.send_modify(|progress| progress.end = end);
+    }
+
+    /// Tries again to drive a run that the store kept from going on.
+    pub(super) fn bring_back_later(self: &Arc<Self>, id: RunId) {
+        let shared = Arc::clone(self);
+        tokio::spawn(async move {
+            tokio::time::sleep(STORE_PAUSE).await;
+            shared.ensure_live(id);
+        });
     }
 
     /// Lets a run sleep in the store, unless somebody waits for it here.

@@ -6,6 +6,7 @@
 
 pub mod redact;
 pub mod seal;
+mod token;
 pub mod vault;
 
 use std::fmt;
@@ -13,6 +14,7 @@ use std::sync::Arc;
 
 pub use redact::Redactor;
 pub use seal::Sealer;
+pub use token::{is_token, new_token};
 pub use vault::{Vault, check_name};
 
 /// A value that cannot be printed, compared or serialized by mistake. Clones share the one copy.

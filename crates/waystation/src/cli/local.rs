@@ -4,13 +4,14 @@ use std::path::Path;
 use std::time::Duration;
 
 use reqwest::Method;
+use reqwest::header::HeaderValue;
 use serde::Deserialize;
 use serde_json::Value;
 use waystation_core::error::{Code, Error};
 use waystation_engine::egress::{HttpClient, Policy, Reach, Request};
 
 use super::serve::ADDRESS_FILE;
-use crate::http::INSTANCE_HEADER;
+use crate::http::{INSTANCE_HEADER, TOKEN_HEADER};
 
 /// How long the server may take for what commands ask of it.
 const TIMEOUT: Duration = Duration::from_secs(30);
@@ -21,6 +22,7 @@ const ANSWER_BYTES: usize = 256 << 20;
 pub(super) struct Server {
     client: HttpClient,
     base: String,
+    token: HeaderValue,
 }
 
 impl Server {
@@ -32,7 +34,8 @@ impl Server {
         let address =
             told["address"].as_str()?.replace("0.0.0.0", "127.0.0.1").replace("[::]", "[::1]");
         let client = HttpClient::new(Policy::new(Reach::AnyButMetadata)).ok()?;
-        let server = Server { client, base: format!("http://{address}") };
+        let token = HeaderValue::from_str(told["token"].as_str()?).ok()?;
+        let server = Server { client, base: format!("http://{address}"), token };
         let request = Request::new(Method::GET, format!("{}/ping", server.base));
         let answer = tokio::time::timeout(Duration::from_secs(2), server.client.send(request, 64));
         let answer = answer.await.ok()?.ok()?;
@@ -49,9 +52,8 @@ impl Server {
         body: Option<String>,
     ) -> Result<Value, Error> {
         let mut request = Request::new(method, format!("{}{path}", self.base));
-        request
-            .headers
-            .insert("prefer", reqwest::header::HeaderValue::from_static("respond-async"));
+        request.headers.insert("prefer", HeaderValue::from_static("respond-async"));
+        request.headers.insert(TOKEN_HEADER, self.token.clone());
         request.body = body.map(Into::into);
         let silent = || Error::new(Code::Timeout, format!("the server at {} is silent", self.base));
         let sent = tokio::time::timeout(TIMEOUT, self.client.send(request, ANSWER_BYTES)).await;

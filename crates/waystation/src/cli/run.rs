@@ -92,9 +92,6 @@ async fn here(
             Refusal::Invalid(errors) => Failed::Definition(errors),
             Refusal::Error(error) => Failed::definition(error),
         })?;
-    if progress.is_some() {
-        terminal::warnings(&definition.warnings);
-    }
     let id = submitted.id;
     submitted.finished.accepted().await?;
     let mut run = Run::new(Arc::clone(&definition.program));

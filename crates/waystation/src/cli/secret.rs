@@ -55,34 +55,19 @@ impl Secret {
 }
 
 async fn set(config: Config, name: &str, value: String) -> Result<(), Error> {
-    match keeper(&config).await? {
+    match Server::of(&config.data).await {
         Some(server) => server.call(Method::PUT, &path(name), Some(value)).await.map(drop),
         None => open(&config).await?.set(name, &value).await,
     }
 }
 
 async fn remove(config: Config, name: &str) -> Result<(), Error> {
-    if let Some(server) = keeper(&config).await? {
+    if let Some(server) = Server::of(&config.data).await {
         return server.call(Method::DELETE, &path(name), None).await.map(drop);
     }
     match open(&config).await?.remove(name).await? {
         true => Ok(()),
         false => Err(Error::new(Code::NotFound, format!("There is no secret {name}"))),
-    }
-}
-
-/// The server that has the secrets, if one runs; it takes new ones only if no other machine reaches it.
-async fn keeper(config: &Config) -> Result<Option<Server>, Error> {
-    let Some(server) = Server::of(&config.data).await else { return Ok(None) };
-    match server.call(Method::GET, "/secrets", None).await {
-        Ok(_) => Ok(Some(server)),
-        Err(error) if error.code == Code::NotFound => {
-            let text =
-                "the server on this data directory serves other machines, and takes no secrets";
-            let hint = "stop it, try again, and start it again";
-            Err(Error::new(Code::Conflict, text).with_hint(hint))
-        }
-        Err(error) => Err(error),
     }
 }
 

@@ -1,10 +1,14 @@
 //! `waystation serve`: the server.
 
+use std::fs::OpenOptions;
+use std::io::Write;
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
 use clap::Args;
+use clap::builder::FalseyValueParser;
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
 use serde_json::json;
 use waystation_core::error::{Code, Error};
@@ -17,6 +21,8 @@ use crate::http::{self, Context};
 
 /// The file in the data directory that tells other commands where the server listens.
 pub(super) const ADDRESS_FILE: &str = "server.json";
+/// How long connections may take to end after the engine has stopped.
+const DRAIN: Duration = Duration::from_secs(5);
 /// Seconds, for histograms of durations.
 const BUCKETS: [f64; 14] =
     [0.0001, 0.0005, 0.001, 0.005, 0.01, 0.05, 0.1, 0.5, 1.0, 5.0, 10.0, 60.0, 300.0, 3600.0];
@@ -30,7 +36,7 @@ pub(super) struct Serve {
     #[arg(long, env = "PORT", default_value_t = 8080)]
     port: u16,
     /// Serve other machines although callers are not asked who they are.
-    #[arg(long, env = "WAYSTATION_OPEN")]
+    #[arg(long, env = "WAYSTATION_OPEN", value_parser = FalseyValueParser::new())]
     open: bool,
 }
 
@@ -57,26 +63,24 @@ impl Serve {
         let app = Arc::new(App::open(config, true).await?);
         app.start(address).await?;
         let context = Context::new(Arc::clone(&app), Some(metrics), local);
-        let _address_file = AddressFile::write(&data, &address.to_string(), context.instance());
+        let _address_file = AddressFile::write(&data, &address.to_string(), &context);
         tracing::info!(%address, data = %data.display(), "listening");
         terminal::say(&format!("Waystation listens on http://{address}  (Ctrl-C stops it)"));
 
-        let engine = app.engine.clone();
-        let stop = async move {
-            signals.requested().await;
-            tracing::info!("shutting down");
-            terminal::say(
-                "Stopping: steps under way may finish, the rest resumes at the next start  \
-                 (Ctrl-C again stops at once)",
-            );
-            tokio::select! {
-                () = engine.shutdown(grace) => {}
-                () = signals.requested() => engine.shutdown(Duration::ZERO).await,
-            }
+        let connections = http::serve(listener, context, signals.requested()).await;
+        tracing::info!("shutting down");
+        terminal::say(
+            "Stopping: steps under way may finish, the rest resumes at the next start  \
+             (Ctrl-C again stops at once)",
+        );
+        let gently = async {
+            app.engine.shutdown(grace).await;
+            connections.drain(DRAIN).await;
         };
-        http::serve(listener, context, stop)
-            .await
-            .map_err(|error| Error::new(Code::Internal, format!("the server stopped: {error}")))?;
+        tokio::select! {
+            () = gently => {}
+            () = signals.requested() => app.engine.shutdown(Duration::ZERO).await,
+        }
         Ok(())
     }
 }
@@ -87,7 +91,10 @@ fn start_logging() -> Result<(), Error> {
     let level = std::env::var("LOG_LEVEL").unwrap_or_else(|_| "warn".into());
     let filter = EnvFilter::try_new(level.to_lowercase())
         .map_err(|error| invalid(format!("LOG_LEVEL: {error}")))?;
-    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    let builder = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_ansi(terminal::is_watched())
+        .with_writer(std::io::stderr);
     let started = match std::env::var("LOG_FORMAT").as_deref() {
         Ok("json") => builder.json().try_init(),
         Ok("pretty") | Err(_) => builder.try_init(),
@@ -109,10 +116,15 @@ fn start_metrics() -> Result<PrometheusHandle, Error> {
 struct AddressFile(PathBuf);
 
 impl AddressFile {
-    fn write(data: &Path, address: &str, instance: &str) -> AddressFile {
+    /// Only the user who runs the server may read it: it holds the token for setting secrets.
+    fn write(data: &Path, address: &str, context: &Context) -> AddressFile {
         let path = data.join(ADDRESS_FILE);
-        let text = json!({ "address": address, "instance": instance }).to_string();
-        if let Err(error) = std::fs::write(&path, text) {
+        let (instance, token) = (context.instance(), context.token());
+        let text = json!({ "address": address, "instance": instance, "token": token });
+        // One that a killed server left may be open to others.
+        let _ = std::fs::remove_file(&path);
+        let file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&path);
+        if let Err(error) = file.and_then(|mut file| file.write_all(text.to_string().as_bytes())) {
             tracing::warn!(%error, "{ADDRESS_FILE} cannot be written");
         }
         AddressFile(path)

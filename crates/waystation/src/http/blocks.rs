@@ -12,8 +12,9 @@ use waystation_engine::id::{RunId, now_ms};
 use waystation_engine::store::BlockRow;
 
 use super::Context;
+use super::body::Body;
 use super::extract::{Path, Query};
-use super::reply::{Body, Failed, error_body, object};
+use super::reply::{Failed, error_body};
 use crate::blocks::{self, ExecuteFailed};
 
 /// Blocks in one page, at the most.
@@ -51,7 +52,7 @@ async fn create(
     Path(namespace): Path<String>,
     body: Body,
 ) -> Result<(StatusCode, Json<Value>), Failed> {
-    let mut fields = object(&body)?;
+    let mut fields = body.object()?;
     let id = match fields.shift_remove("id") {
         None | Some(Value::Null) => RunId::new().to_string(),
         Some(Value::String(id)) if !id.is_empty() && id.len() <= 256 => id,
@@ -77,7 +78,7 @@ async fn replace(
     Path((namespace, id)): Path<(String, String)>,
     body: Body,
 ) -> Result<Json<Value>, Failed> {
-    let mut fields = object(&body)?;
+    let mut fields = body.object()?;
     fields.shift_remove("id");
     let created = known(&context, &namespace, &id).await?.created;
     let block = row(&id, fields, created)?;
@@ -128,7 +129,7 @@ async fn execute(
     Path((namespace, workflow)): Path<(String, String)>,
     body: Body,
 ) -> Result<Response, Failed> {
-    let request = blocks::Request::parse(object(&body)?)?;
+    let request = blocks::Request::parse(body.object()?)?;
     let reply = blocks::execute(&context.app, &namespace, &workflow, request).await;
     match reply {
         Ok(reply) => Ok(Json(reply).into_response()),

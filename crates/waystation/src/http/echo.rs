@@ -10,8 +10,9 @@ use axum::{Json, Router};
 use serde_json::{Value, json};
 
 use super::Context;
+use super::body::Body;
 use super::extract::Query;
-use super::reply::{Body, Failed, text};
+use super::reply::Failed;
 
 /// The longest delay that a request may ask for.
 const DELAY_MAX: Duration = Duration::from_secs(60);
@@ -35,7 +36,7 @@ async fn echo(
     }
     let status =
         number("status").and_then(|status| StatusCode::from_u16(u16::try_from(status).ok()?).ok());
-    let data = text(&body)?;
+    let data = body.text()?;
     let json_body: Value = serde_json::from_str(data).unwrap_or_default();
     let reply = match args.get("only").map(String::as_str) {
         Some("json") => json_body,

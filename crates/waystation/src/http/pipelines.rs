@@ -9,7 +9,8 @@ use serde_json::json;
 use waystation_core::dialect::pipeline::reply as pipeline_reply;
 
 use super::Context;
-use super::reply::{Body, Failed, text};
+use super::body::Body;
+use super::reply::Failed;
 use crate::pipeline::{Begun, Refusal, begin};
 
 pub(super) fn routes() -> Router<Context> {
@@ -24,7 +25,7 @@ async fn execute(
     body: Body,
 ) -> Result<Response, Failed> {
     let app = &context.app;
-    let Begun { submitted, definition } = match begin(app, text(&body)?).await {
+    let Begun { submitted, definition } = match begin(app, body.text()?).await {
         Ok(begun) => begun,
         Err(Refusal::Invalid(errors)) => {
             return Ok(Json(pipeline_reply::invalid(&errors)).into_response());
@@ -42,7 +43,7 @@ async fn execute(
         // The run is safe; the caller must know where to find it.
         Failed(error.with_hint(format!("GET /runs/{id} tells how the run goes on")))
     })?;
-    Ok(Json(pipeline_reply::render(&run, &id, &definition.warnings)).into_response())
+    Ok(Json(pipeline_reply::render(&run, &id)).into_response())
 }
 
 /// RFC 7240.

@@ -15,8 +15,9 @@ use waystation_engine::id::{RunId, now_ms};
 use waystation_engine::store::{Progress, RunFilter, RunRow};
 
 use super::Context;
+use super::body::Body;
 use super::extract::{Path, Query};
-use super::reply::{Body, Failed, object, text};
+use super::reply::Failed;
 use super::runs::before;
 use crate::view;
 
@@ -64,9 +65,9 @@ async fn take(
             timestamp: header(TIMESTAMP_HEADER),
             signature: header(SIGNATURE_HEADER),
         };
-        key.verify(signed, text(body)?.as_bytes(), now_ms() / 1_000)?;
+        key.verify(signed, body.text()?.as_bytes(), now_ms() / 1_000)?;
     }
-    let event = object(body)?;
+    let event = body.object()?;
     let named = |name: &str| event.get(name).and_then(Value::as_str).map(str::to_owned);
     if named("event").is_none() {
         let error = Error::new(Code::BodyInvalid, "Field event must be a string");

@@ -3,10 +3,8 @@
 use std::any::Any;
 
 use axum::Json;
-use axum::extract::rejection::BytesRejection;
 use axum::http::{StatusCode, Uri, header};
 use axum::response::{IntoResponse, Response};
-use bytes::Bytes;
 use serde_json::{Value, json};
 use waystation_core::error::{Code, Error, Kind};
 
@@ -61,34 +59,6 @@ pub(super) fn status_of(error: &Error) -> StatusCode {
     }
 }
 
-/// A request's body, within its bound.
-pub(super) type Body = Result<Bytes, BytesRejection>;
-
-/// The body as text.
-pub(super) fn text(body: &Body) -> Result<&str, Failed> {
-    let bytes = body.as_ref().map_err(|rejection| match rejection.status() {
-        StatusCode::PAYLOAD_TOO_LARGE => {
-            Error::new(Code::BodyTooLarge, "The body is larger than this server takes")
-        }
-        _ => Error::new(Code::BodyInvalid, "The body broke off"),
-    })?;
-    std::str::from_utf8(bytes).map_err(|error| {
-        Failed(Error::new(Code::BodyInvalid, format!("The body is not UTF-8: {error}")))
-    })
-}
-
-/// The body as a JSON object.
-pub(super) fn object(body: &Body) -> Result<serde_json::Map<String, Value>, Failed> {
-    match serde_json::from_str(text(body)?) {
-        Ok(Value::Object(object)) => Ok(object),
-        Ok(_) => Err(Failed(Error::new(Code::BodyInvalid, "The body must be a JSON object"))),
-        Err(error) => {
-            let text = format!("The body is not valid JSON: {error}");
-            Err(Failed(Error::new(Code::BodyInvalid, text)))
-        }
-    }
-}
-
 pub(super) async fn no_such_route(uri: Uri) -> Failed {
     let error = Error::new(Code::NotFound, format!("There is nothing at {}", uri.path()));
     Failed(error.with_hint("see docs/api.md for the routes"))
@@ -96,7 +66,7 @@ pub(super) async fn no_such_route(uri: Uri) -> Failed {
 
 pub(super) async fn no_such_method(uri: Uri) -> Response {
     let text = format!("{} does not take this method", uri.path());
-    let body = error_body(&Error::new(Code::NotFound, text));
+    let body = error_body(&Error::new(Code::RequestInvalid, text));
     (StatusCode::METHOD_NOT_ALLOWED, Json(body)).into_response()
 }
 

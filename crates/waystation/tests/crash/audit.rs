@@ -128,7 +128,7 @@ fn results(run: &str, journal: &Journal, book: &Book) -> Vec<String> {
 
 /// A reply that was given is the one that is stored.
 fn replies(durable: &Durable, promises: &Promises) -> Vec<String> {
-    let stored = |run: &str| Some(reply::render(&durable.journal(run)?.run(), run, &[]));
+    let stored = |run: &str| Some(reply::render(&durable.journal(run)?.run(), run));
     let given =
         promises.acknowledged.iter().filter_map(|(run, reply)| Some((run, reply.as_ref()?)));
     let other = given.filter(|(run, reply)| stored(run).as_ref() != Some(reply));

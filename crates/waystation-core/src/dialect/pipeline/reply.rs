@@ -2,24 +2,40 @@
 
 use serde_json::{Map, Value, json};
 
-use crate::entry::Outcome;
+use crate::entry::{Level, Outcome};
 use crate::error::{Class, Failure};
 use crate::plan::{NodeIndex, OnFailure};
-use crate::run::Run;
+use crate::run::{LogLine, Run};
 use crate::scheduler::NodeStatus;
 use crate::time::seconds_between;
 
+/// Warnings that a reply shows; the run's log has the rest.
+const WARNINGS_MAX: usize = 100;
+
 /// The reply to a finished run.
-pub fn render(run: &Run, execution_id: &str, warnings: &[String]) -> Value {
+pub fn render(run: &Run, execution_id: &str) -> Value {
     let mut reply = match &run.outcome {
         Some(Outcome::Completed) | None => success(run),
         Some(outcome) => failure(run, outcome),
     };
     reply["execution_id"] = execution_id.into();
+    let warnings = warnings(run);
     if !warnings.is_empty() {
         reply["warnings"] = warnings.into();
     }
     reply
+}
+
+/// What is probably not as its author meant it: of the definition, and of this run's values.
+fn warnings(run: &Run) -> Vec<String> {
+    let warnings = run.log.iter().filter(|line| line.level == Level::Warning);
+    let text = |line: &LogLine| match line.node {
+        Some(node) => {
+            format!("{}: {}", run.program.plan.nodes[node as usize].name, line.message)
+        }
+        None => line.message.clone(),
+    };
+    warnings.take(WARNINGS_MAX).map(text).collect()
 }
 
 fn success(run: &Run) -> Value {

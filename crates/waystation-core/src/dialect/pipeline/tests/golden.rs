@@ -97,7 +97,7 @@ fn a_journal_alone_tells_the_whole_run() {
         let read: Vec<Entry> = serde_json::from_str(&written).unwrap();
         assert_eq!(read, observed.entries, "{}", case.display());
         let again = Run::replay(run.program.clone(), &read);
-        let render = |run: &Run| reply::render(run, "same", &[]);
+        let render = |run: &Run| reply::render(run, "same");
         assert_eq!(render(&again), render(run), "{}", case.display());
         let plan = serde_json::to_string(&run.program.plan).unwrap();
         assert_eq!(serde_json::from_str::<Plan>(&plan).unwrap(), run.program.plan);

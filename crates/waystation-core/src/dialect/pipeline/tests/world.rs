@@ -84,8 +84,11 @@ pub(super) fn execute(body: &str, answers: Answers) -> Observed {
         input: request.input.into(),
         retry_of: None,
     })));
+    for message in compiled.warnings {
+        world.record(Fact::Logged { node: None, level: Level::Warning, message });
+    }
     world.work();
-    world.observed(&compiled.warnings)
+    world.observed()
 }
 
 fn refused(errors: &[String]) -> Observed {
@@ -252,7 +255,7 @@ impl World {
         });
     }
 
-    fn observed(self, warnings: &[String]) -> Observed {
+    fn observed(self) -> Observed {
         let Run { program, log, .. } = &self.run;
         let mut notifier = Notifier::new(Arc::clone(program), EXECUTION_ID);
         let told = program.plan.webhook_url.is_some();
@@ -263,7 +266,7 @@ impl World {
         };
         let left = self.answers.iter().filter(|(_, answers)| !answers.is_empty());
         Observed {
-            reply: reply::render(&self.run, EXECUTION_ID, warnings),
+            reply: reply::render(&self.run, EXECUTION_ID),
             notifications: heard.collect(),
             log: log.iter().map(line).collect(),
             unused: left.map(|(usid, _)| usid.clone()).collect(),

@@ -1,0 +1,87 @@
+//! Connections: accepted within bounds, each with a time limit for its requests' heads, ended gently.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use hyper_util::server::conn::auto::Builder;
+use hyper_util::server::graceful::GracefulShutdown;
+use hyper_util::service::TowerToHyperService;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::Semaphore;
+
+use super::{Context, router};
+
+/// Connections at once; a further one waits to be accepted.
+const CONNECTIONS_MAX: usize = 10_000;
+/// How long a caller may take for the head of a request, and between two requests.
+const HEAD_PATIENCE: Duration = Duration::from_secs(60);
+/// The pause after the system refused to accept, for want of file descriptors perhaps.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
+/// Opens the listening socket.
+pub async fn listen(host: &str, port: u16) -> std::io::Result<(TcpListener, SocketAddr)> {
+    let listener = TcpListener::bind((host, port)).await?;
+    let address = listener.local_addr()?;
+    Ok((listener, address))
+}
+
+/// Connections that are open.
+pub struct Connections(GracefulShutdown);
+
+impl Connections {
+    /// Ends them as soon as they have their replies, or after this time without.
+    pub async fn drain(self, patience: Duration) {
+        let drained = tokio::time::timeout(patience, self.0.shutdown()).await;
+        if drained.is_err() {
+            tracing::warn!("connections were cut off");
+        }
+    }
+}
+
+/// Accepts and serves connections until `stop` is done. Those that are open then go on.
+pub async fn serve(
+    listener: TcpListener,
+    context: Context,
+    stop: impl Future<Output = ()>,
+) -> Connections {
+    let service = TowerToHyperService::new(router(context));
+    let mut builder = Builder::new(TokioExecutor::new());
+    builder.http1().timer(TokioTimer::new()).header_read_timeout(HEAD_PATIENCE);
+    builder.http2().timer(TokioTimer::new()).keep_alive_interval(HEAD_PATIENCE);
+    let connections = GracefulShutdown::new();
+    let places = Arc::new(Semaphore::new(CONNECTIONS_MAX));
+    tokio::pin!(stop);
+    loop {
+        // The semaphore is never closed.
+        let place = Arc::clone(&places).acquire_owned().await;
+        let stream = tokio::select! {
+            stream = accept(&listener) => stream,
+            () = &mut stop => return Connections(connections),
+        };
+        let connection = builder.serve_connection(TokioIo::new(stream), service.clone());
+        let connection = connections.watch(connection.into_owned());
+        tokio::spawn(async move {
+            // A caller that breaks off is nobody's fault here.
+            let _ = connection.await;
+            drop(place);
+        });
+    }
+}
+
+async fn accept(listener: &TcpListener) -> TcpStream {
+    loop {
+        match listener.accept().await {
+            Ok((stream, _)) => {
+                // Small replies must not wait for more to come; without it they are merely later.
+                let _ = stream.set_nodelay(true);
+                return stream;
+            }
+            Err(error) => {
+                tracing::warn!(%error, "a connection could not be accepted");
+                tokio::time::sleep(ACCEPT_PAUSE).await;
+            }
+        }
+    }
+}
