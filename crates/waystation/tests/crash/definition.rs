@@ -37,7 +37,7 @@ fn set(usid: &str, dependency: Option<&str>) -> Value {
 }
 
 /// A request to run steps.
-pub(crate) fn request(steps: &[Value], webhook_url: Option<String>) -> Value {
+pub(crate) fn request(steps: &[Value], webhook_url: Option<&str>) -> Value {
     json!({
         "workflow_id": "crash",
         "original_input": "crash",
@@ -57,20 +57,21 @@ pub(crate) fn any(url: &str, random: &mut Random) -> Value {
         _ => selection(url, random),
     };
     let webhook_url = random.percent(25).then(|| format!("{url}/hook"));
-    request(&steps, webhook_url)
+    request(&steps, webhook_url.as_deref())
 }
 
 /// One to five steps, one after another.
 fn chain(url: &str, random: &mut Random) -> Vec<Value> {
     const NAMES: [&str; 5] = ["a", "b", "c", "d", "e"];
     let length = 1 + random.below(5) as usize;
-    let mut steps: Vec<Value> = Vec::new();
-    for index in 0..length {
-        let previous = index.checked_sub(1).map(|previous| NAMES[previous]);
+    let mut previous = None;
+    let mut steps = Vec::new();
+    for name in &NAMES[..length] {
         steps.push(match random.percent(30) {
-            true => set(NAMES[index], previous),
-            false => call(url, NAMES[index], previous.as_slice()),
+            true => set(name, previous),
+            false => call(url, name, previous.as_slice()),
         });
+        previous = Some(name);
     }
     steps
 }

@@ -26,7 +26,7 @@ pub(crate) async fn fill(store: &SqliteStore, appends: impl Iterator<Item = Appe
 
 impl Filling {
     /// Runs of one step that calls the ledger, with or without a receiver of notifications.
-    pub(crate) fn new(url: &str, webhook_url: Option<String>) -> Filling {
+    pub(crate) fn new(url: &str, webhook_url: Option<&str>) -> Filling {
         let webhook = webhook_url.is_some();
         let request = request(&[call(url, "only", &[])], webhook_url);
         let [steps, settings] =

@@ -2,7 +2,7 @@
 //! order of arrival, whatever became of the caller.
 
 use std::collections::{HashMap, HashSet};
-use std::sync::{Arc, Mutex, MutexGuard};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
@@ -121,7 +121,7 @@ impl Ledger {
     }
 
     pub(crate) fn book(&self) -> MutexGuard<'_, Book> {
-        self.office.book.lock().expect("the book")
+        self.office.book()
     }
 
     /// Waits until the book shows something.
@@ -190,8 +190,13 @@ impl Book {
 }
 
 impl Office {
+    /// A test that failed while it had the book open must not fail the others.
+    fn book(&self) -> MutexGuard<'_, Book> {
+        self.book.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     fn edit<T>(&self, change: impl FnOnce(&mut Book) -> T) -> T {
-        let result = change(&mut self.book.lock().expect("the book"));
+        let result = change(&mut self.book());
         self.changed.send_replace(());
         result
     }
@@ -253,7 +258,7 @@ impl Office {
 
     async fn release_of(&self, step: &str) {
         let mut changes = self.changed.subscribe();
-        while self.book.lock().expect("the book").held.contains(step) {
+        while self.book().held.contains(step) {
             changes.changed().await.expect("the ledger runs");
         }
     }

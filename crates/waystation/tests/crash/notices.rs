@@ -18,7 +18,7 @@ async fn a_start_delivers_all_that_is_owed_however_much_it_is() {
     let ledger = Ledger::start(Manner::prompt()).await;
     let data = tempfile::tempdir().expect("a directory");
     let store = SqliteStore::open(data.path(), &Options::default()).expect("a store");
-    let filling = Filling::new(&ledger.url, Some(format!("{}/hook", ledger.url)));
+    let filling = Filling::new(&ledger.url, Some(&format!("{}/hook", ledger.url)));
     let appends: Vec<_> = (0..OWED).map(|_| filling.finished()).collect();
     let runs: Vec<RunId> = appends.iter().map(|append| append.run).collect();
     fill(&store, appends.into_iter()).await;
@@ -50,8 +50,8 @@ async fn a_restart_does_not_hurry_a_receiver_that_refuses() {
     let ledger = Ledger::start(manner).await;
     let data = tempfile::tempdir().expect("a directory");
     let server = Server::start(data.path());
-    let hook = Some(format!("{}/hook", ledger.url));
-    let run = server.submit(&request(&[call(&ledger.url, "only", &[])], hook)).await;
+    let hook = format!("{}/hook", ledger.url);
+    let run = server.submit(&request(&[call(&ledger.url, "only", &[])], Some(&hook))).await;
     let path = format!("/runs/{run}");
     server.until(&path, |view| view["webhook"]["failed_attempts"] == 1).await;
     server.kill();
