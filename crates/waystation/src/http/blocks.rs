@@ -12,8 +12,9 @@ use waystation_engine::id::{RunId, now_ms};
 use waystation_engine::store::BlockRow;
 
 use super::Context;
+use super::body::Body;
 use super::extract::{Path, Query};
-use super::reply::{Body, Failed, error_body, object};
+use super::reply::{Failed, error_body, object};
 use crate::blocks::{self, ExecuteFailed};
 
 /// Blocks in one page, at the most.

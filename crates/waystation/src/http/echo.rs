@@ -10,8 +10,9 @@ use axum::{Json, Router};
 use serde_json::{Value, json};
 
 use super::Context;
+use super::body::Body;
 use super::extract::Query;
-use super::reply::{Body, Failed, text};
+use super::reply::{Failed, text};
 
 /// The longest delay that a request may ask for.
 const DELAY_MAX: Duration = Duration::from_secs(60);

@@ -1,6 +1,7 @@
 //! HTTP: the router, and what all routes share. Each API is one file.
 
 mod blocks;
+mod body;
 mod echo;
 mod extract;
 mod guard;
@@ -16,7 +17,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
-use axum::extract::DefaultBodyLimit;
 use metrics_exporter_prometheus::PrometheusHandle;
 use tokio::net::TcpListener;
 use tower_http::catch_panic::CatchPanicLayer;
@@ -52,7 +52,6 @@ impl Context {
 
 /// All routes.
 pub fn router(context: Context) -> Router {
-    let body_bytes_max = context.app.body_bytes_max;
     let secrets = if context.is_local { secrets::routes() } else { Router::new() };
     Router::new()
         .merge(secrets)
@@ -64,7 +63,6 @@ pub fn router(context: Context) -> Router {
         .merge(echo::routes())
         .fallback(reply::no_such_route)
         .method_not_allowed_fallback(reply::no_such_method)
-        .layer(DefaultBodyLimit::max(body_bytes_max))
         .layer(axum::middleware::from_fn_with_state(context.clone(), guard::check))
         .layer(CatchPanicLayer::custom(reply::panicked))
         .with_state(context)

@@ -9,7 +9,8 @@ use serde_json::json;
 use waystation_core::dialect::pipeline::reply as pipeline_reply;
 
 use super::Context;
-use super::reply::{Body, Failed, text};
+use super::body::Body;
+use super::reply::{Failed, text};
 use crate::pipeline::{Begun, Refusal, begin};
 
 pub(super) fn routes() -> Router<Context> {

@@ -15,8 +15,9 @@ use waystation_engine::id::{RunId, now_ms};
 use waystation_engine::store::{Progress, RunFilter, RunRow};
 
 use super::Context;
+use super::body::Body;
 use super::extract::{Path, Query};
-use super::reply::{Body, Failed, object, text};
+use super::reply::{Failed, object, text};
 use super::runs::before;
 use crate::view;
 

@@ -3,12 +3,12 @@
 use std::any::Any;
 
 use axum::Json;
-use axum::extract::rejection::BytesRejection;
 use axum::http::{StatusCode, Uri, header};
 use axum::response::{IntoResponse, Response};
-use bytes::Bytes;
 use serde_json::{Value, json};
 use waystation_core::error::{Code, Error, Kind};
+
+use super::body::Body;
 
 /// An error on its way to the caller.
 #[derive(Debug)]
@@ -28,7 +28,7 @@ impl IntoResponse for Failed {
             StatusCode::SERVICE_UNAVAILABLE | StatusCode::TOO_MANY_REQUESTS => {
                 (status, [(header::RETRY_AFTER, "1")], Json(body)).into_response()
             }
-            // The rest of the body stays unread, so that the connection cannot be used again.
+            // The rest of the body may stay unread, and then the connection cannot be used again.
             StatusCode::PAYLOAD_TOO_LARGE => {
                 (status, [(header::CONNECTION, "close")], Json(body)).into_response()
             }
@@ -61,17 +61,9 @@ pub(super) fn status_of(error: &Error) -> StatusCode {
     }
 }
 
-/// A request's body, within its bound.
-pub(super) type Body = Result<Bytes, BytesRejection>;
-
 /// The body as text.
 pub(super) fn text(body: &Body) -> Result<&str, Failed> {
-    let bytes = body.as_ref().map_err(|rejection| match rejection.status() {
-        StatusCode::PAYLOAD_TOO_LARGE => {
-            Error::new(Code::BodyTooLarge, "The body is larger than this server takes")
-        }
-        _ => Error::new(Code::BodyInvalid, "The body broke off"),
-    })?;
+    let bytes = body.0.as_ref().map_err(Error::clone)?;
     std::str::from_utf8(bytes).map_err(|error| {
         Failed(Error::new(Code::BodyInvalid, format!("The body is not UTF-8: {error}")))
     })

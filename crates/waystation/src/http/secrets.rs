@@ -9,8 +9,9 @@ use serde_json::{Value, json};
 use waystation_core::error::{Code, Error};
 
 use super::Context;
+use super::body::Body;
 use super::extract::Path;
-use super::reply::{Body, Failed, text};
+use super::reply::{Failed, text};
 
 /// Routes that exist only on a server which its own machine alone can reach.
 pub(super) fn routes() -> Router<Context> {
