@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use waystation_engine::event::signature::SigningKey;
 
 use crate::support::server::{Server, answer};
-use crate::support::{eventually, steady, without_ports};
+use crate::support::{eventually, free_port, steady, without_ports};
 
 const SECRET: &str = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw";
 
@@ -267,7 +267,7 @@ async fn blocks_that_make_no_pipeline_are_all_named() {
 #[tokio::test]
 async fn another_engine_runs_the_blocks_and_tells_its_progress() {
     let engine = Server::with(&[("WAYSTATION_WEBHOOK_SECRET", SECRET)]).await;
-    let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let port = free_port();
     let (public, port) = (format!("http://127.0.0.1:{port}"), port.to_string());
     let url = engine.url("");
     let settings = [
@@ -313,7 +313,7 @@ async fn an_engine_that_finds_problems_is_quoted_like_this_one() {
 
 #[tokio::test]
 async fn an_engine_that_does_not_do_its_part_is_a_bad_gateway() {
-    let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let port = free_port();
     let odd = crate::support::target::Target::start(async |_, _| {
         crate::support::target::reply(500, "out of order")
     })

@@ -7,7 +7,7 @@ use tokio::io::AsyncWriteExt;
 
 use crate::support::server::Server;
 use crate::support::target::{Target, pour, raw, reply, reply_with};
-use crate::support::{pipeline, step};
+use crate::support::{free_port, pipeline, step};
 
 /// What the server may have taken at its peak, whatever a service sends.
 const PEAK_KIB: u64 = 300 << 10;
@@ -75,8 +75,7 @@ async fn an_answer_that_breaks_off_is_a_transport_error() {
 #[tokio::test]
 async fn a_port_where_nobody_listens_is_named() {
     let server = Server::start().await;
-    // Taken and given back: nothing listens there.
-    let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let port = free_port();
     let error = error_of(&server, port).await;
     assert!(error.contains(&format!("127.0.0.1:{port}")), "{error}");
     assert!(error.to_lowercase().contains("refused"), "{error}");

@@ -13,7 +13,7 @@ use tokio::net::{TcpListener, TcpStream};
 use crate::support::command::signal;
 use crate::support::server::Server;
 use crate::support::target::{Target, reply};
-use crate::support::{eventually, pipeline, step};
+use crate::support::{eventually, free_port, pipeline, step};
 
 /// A redis-server of the test's own.
 struct Redis {
@@ -64,12 +64,6 @@ impl Drop for Redis {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
-}
-
-/// A port outside the range that systems give to outgoing connections.
-fn free_port() -> u16 {
-    let start = 20_000 + (std::process::id() % 9_000) as u16;
-    (start..32_000).find(|port| std::net::TcpListener::bind(("127.0.0.1", *port)).is_ok()).unwrap()
 }
 
 /// A pipeline with an output of its own name.

@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 
 use crate::support::server::Server;
 use crate::support::target::{Received, Target, reply};
-use crate::support::{eventually, pipeline, steady, step};
+use crate::support::{eventually, free_port, pipeline, steady, step};
 
 const SECRET: &str = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw";
 
@@ -329,7 +329,7 @@ async fn what_is_not_taken_comes_again_under_the_same_id() {
 #[tokio::test]
 async fn they_survive_a_restart_with_the_receiver_down() {
     let mut server = Server::start().await;
-    let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let port = free_port();
     let run = server.execute(&chain(&format!("http://127.0.0.1:{port}/hook"), 3)).await;
     let run = run["execution_id"].as_str().unwrap().to_owned();
     let detail = eventually("the failure shows", async || {

@@ -4,12 +4,32 @@ pub(crate) mod command;
 pub(crate) mod server;
 pub(crate) mod target;
 
+use std::net::TcpListener;
+use std::sync::atomic::{AtomicU16, Ordering};
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
 /// How long anything may take that has to happen sooner or later.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
+
+/// Below the range from which systems give ports to outgoing connections: nobody takes one of these
+/// while nothing listens there.
+const PORTS: std::ops::Range<u16> = 10_000..20_000;
+
+/// A port that nobody listens on, another one each time.
+pub(crate) fn free_port() -> u16 {
+    static NEXT: AtomicU16 = AtomicU16::new(0);
+    let span = PORTS.end - PORTS.start;
+    // Far enough from those of another test process.
+    let first = (u64::from(std::process::id()) * 97 % u64::from(span)) as u16;
+    loop {
+        let port = PORTS.start + (first + NEXT.fetch_add(1, Ordering::Relaxed)) % span;
+        if TcpListener::bind(("127.0.0.1", port)).is_ok() {
+            return port;
+        }
+    }
+}
 
 /// Asks again and again until there is an answer.
 pub(crate) async fn eventually<T>(what: &str, mut probe: impl AsyncFnMut() -> Option<T>) -> T {
