@@ -53,7 +53,7 @@ macro_rules! codes {
 
 codes! {
     /// The body is no JSON of the expected form.
-    BodyInvalid = "body_invalid", Invalid, None;
+    BodyInvalid = "body_invalid", Invalid, Some("send a JSON object; docs/api.md shows its fields");
     /// The body is larger than the server takes.
     BodyTooLarge = "body_too_large", Refused, Some("raise WAYSTATION_MAX_BODY_BYTES or send less");
     /// A setting of the server is missing or wrong.

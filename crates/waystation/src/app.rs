@@ -1,6 +1,7 @@
 //! The program put together: store, secrets, outgoing HTTP, engine.
 
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use waystation_core::error::{Code, Error};
@@ -82,7 +83,7 @@ pub async fn open_vault(config: &Config, store: Arc<dyn Store>) -> Result<Vault,
             message: format!("WAYSTATION_SECRET_KEY: {}", error.message),
             ..error
         })?,
-        None => Sealer::from_file(&config.data.join("secret.key"))?,
+        None => Sealer::from_file(&key_file(config, &*store).await?)?,
     };
     let vault = Vault::new(sealer, store);
     let unreadable = vault.load().await?;
@@ -90,6 +91,16 @@ pub async fn open_vault(config: &Config, store: Arc<dyn Store>) -> Result<Vault,
         tracing::warn!(names = unreadable.join(", "), "secrets sealed with another key");
     }
     Ok(vault)
+}
+
+/// The file with the key. A new one must not be made where there are secrets that another key sealed.
+async fn key_file(config: &Config, store: &dyn Store) -> Result<PathBuf, Error> {
+    let path = config.data.join("secret.key");
+    if !path.exists() && !store.secrets().await?.is_empty() {
+        let text = format!("There are sealed secrets, and {} is missing", path.display());
+        return Err(Error::new(Code::SecretUnreadable, text));
+    }
+    Ok(path)
 }
 
 fn http_client(policy: Policy) -> Result<HttpClient, Error> {

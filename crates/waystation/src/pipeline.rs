@@ -61,7 +61,7 @@ pub fn define(app: &App, request: &Request<'_>) -> Result<Arc<Definition>, Refus
 
 /// Runs a pipeline to its end and gives the reply of its format.
 pub async fn execute(app: &App, body: &str) -> Result<Value, Refusal> {
-    let Begun { submitted, definition } = begin(app, body).await?;
+    let Begun { submitted, .. } = begin(app, body).await?;
     let run = submitted.finished.wait().await?;
     Ok(reply::render(&run, &submitted.id.to_string()))
 }

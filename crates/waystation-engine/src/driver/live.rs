@@ -279,6 +279,7 @@ impl Live {
             // News that came too late to matter, such as a result after the run's end was decided.
             return;
         }
+        self.shared.meters.count(&self.run, &entry.fact);
         // The stack is popped from its end; what was asked for first has to be done first.
         self.actions[before..].reverse();
         self.entries.push(entry);
@@ -420,6 +421,7 @@ impl Live {
         let entries = std::mem::take(&mut self.entries);
         let count = entries.len() as u32;
         let told = self.shared.outputs.is_some().then(|| entries.clone());
+        let finished = self.finished_row();
         let append = Append {
             run: self.id,
             batch: self.batch,
@@ -427,9 +429,12 @@ impl Live {
             entries,
             new_run: self.new_run.take(),
             wake_at,
-            finished: self.finished_row(),
+            finished,
         };
         self.shared.store.append(append).await?;
+        if let Some(FinishedRow { status, .. }) = finished {
+            self.shared.meters.count_run(&self.run, status);
+        }
         self.stored_wake = wake_at;
         self.batch += 1;
         self.first_seq += count;

@@ -3,11 +3,13 @@
 //! - [`plans`]: definitions seen before
 //! - `live`: one run under way
 //! - `attempt`: one attempt at a node with effects
+//! - `meters`: what runs and nodes count
 //! - `wake`: recovery at start, timers, retention
 
 mod attempt;
 mod handle;
 mod live;
+mod meters;
 pub mod plans;
 mod shared;
 #[cfg(test)]

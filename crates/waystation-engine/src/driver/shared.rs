@@ -12,6 +12,7 @@ use waystation_core::run::Run;
 
 use super::handle::{Command, End, Finished, Handle, Progress};
 use super::live::Live;
+use super::meters::Meters;
 use super::plans::{Definition, Plans};
 use crate::egress::HttpClient;
 use crate::event::redis::{OutputSink, RedisStatus};
@@ -88,6 +89,7 @@ pub(super) struct Shared {
     pub(super) settings: Settings,
     pub(super) plans: Arc<Plans>,
     pub(super) permits: Semaphore,
+    pub(super) meters: Meters,
     /// Told when a run has gone to sleep, so that the alarm can be set earlier.
     pub(super) slept: Notify,
     pub(super) closing: watch::Sender<bool>,
@@ -104,6 +106,7 @@ impl Shared {
         let courier = Courier::new(Arc::clone(&store), Arc::clone(&plans), client, webhook_key);
         Shared {
             store,
+            meters: Meters::new(registry.names()),
             registry,
             vault,
             courier,

@@ -92,6 +92,11 @@ impl Registry {
         self.types.insert(name, node_type);
     }
 
+    /// The names of all types.
+    pub fn names(&self) -> impl Iterator<Item = &'static str> {
+        self.types.keys().copied()
+    }
+
     /// A type by its name.
     pub fn get(&self, name: &str) -> Option<&NodeType> {
         self.types.get(name)

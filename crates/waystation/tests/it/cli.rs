@@ -104,7 +104,10 @@ async fn run_reads_standard_input_and_answers_in_json() {
         "hello_out": "Hello {{input_data.name}}, null",
         "result": "Hello {{input_data.name}}, null!"
       },
-      "execution_id": "[run]"
+      "execution_id": "[run]",
+      "warnings": [
+        "hello: `input_data.name` does not exist; the placeholder stays as it is written (in `body.hello_out`, bytes 8..23)"
+      ]
     }
     "#);
 }

@@ -229,8 +229,8 @@ async fn every_error_of_the_api_is_json() {
     let server = Server::start().await;
     for (method, path, status, code) in [
         (Method::GET, "/nowhere", 404, "not_found"),
-        (Method::GET, "/execute", 405, "not_found"),
-        (Method::DELETE, "/runs", 405, "not_found"),
+        (Method::GET, "/execute", 405, "request_invalid"),
+        (Method::DELETE, "/runs", 405, "request_invalid"),
         (Method::GET, "/runs?limit=many", 400, "request_invalid"),
         (Method::GET, "/runs?limit=-1", 400, "request_invalid"),
         (Method::GET, "/runs?status=odd", 400, "request_invalid"),

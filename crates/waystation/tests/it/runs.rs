@@ -151,7 +151,11 @@ async fn a_run_shows_its_steps_its_log_and_its_reply() {
           "first_out": "{{nothing.here}}"
         },
         "failed_step": "second",
-        "execution_id": "[run]"
+        "execution_id": "[run]",
+        "warnings": [
+          "PIPELINE_SETTINGS.odd has no effect: no such setting",
+          "first: `nothing` does not exist; the placeholder stays as it is written (in `body.first_out`, bytes 2..9)"
+        ]
       }
     }
     "#);

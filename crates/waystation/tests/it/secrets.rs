@@ -65,6 +65,7 @@ async fn a_secret_is_used_and_never_seen() {
     ] {
         all += &server.get(path).await.1.to_string();
     }
+    all += &run(server.data(), &["secret", "list"]).await.stdout;
     assert!(all.contains("API.KEY"), "the list of names is there");
     for hidden in [VALUE.to_owned(), STANDARD.encode(VALUE)] {
         assert!(!all.contains(&hidden), "{hidden} in {all}");
