@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 
+use crate::append_cost;
 use crate::histogram::Histogram;
 use crate::journal;
 use crate::round::median;
@@ -22,6 +23,8 @@ pub(crate) struct Disk {
     /// The median time of a transaction of one row in the engine's settings of SQLite, with no
     /// thread or queue between, in microseconds.
     pub(crate) commit_us: f64,
+    /// The median time of an append of a small run through the engine's store, in microseconds.
+    pub(crate) append_us: f64,
 }
 
 impl Disk {
@@ -31,6 +34,7 @@ impl Disk {
         Ok(Disk {
             sync_us: sync_cost(scratch.path())?.as_secs_f64() * 1e6,
             commit_us: commit_cost(scratch.path(), journal_bytes)?.as_secs_f64() * 1e6,
+            append_us: append_cost::measure(directory)?,
         })
     }
 
@@ -39,6 +43,7 @@ impl Disk {
         Disk {
             sync_us: median(measured, |disk| disk.sync_us),
             commit_us: median(measured, |disk| disk.commit_us),
+            append_us: median(measured, |disk| disk.append_us),
         }
     }
 }

@@ -1,6 +1,7 @@
 //! Loads Waystation and the ceilings beside it, and reports how they compare.
 
 mod answer;
+mod append_cost;
 mod ceiling;
 mod client;
 mod disk;
@@ -83,6 +84,13 @@ enum Command {
         #[arg(long)]
         data: PathBuf,
     },
+    /// Measures one append through the engine's store; the benchmark starts it.
+    #[command(hide = true)]
+    AppendCost {
+        /// Where to put the store.
+        #[arg(long)]
+        data: PathBuf,
+    },
     /// Serves what the steps call; the benchmark starts it.
     #[command(hide = true)]
     Target {
@@ -135,6 +143,10 @@ fn main() -> Result<()> {
         Command::EngineCost { nodes, data } => {
             let runtime = tokio::runtime::Runtime::new()?;
             runtime.block_on(engine_cost::one(&data, nodes, &mut io::stdout().lock()))
+        }
+        Command::AppendCost { data } => {
+            let runtime = tokio::runtime::Runtime::new()?;
+            runtime.block_on(append_cost::run(&data, &mut io::stdout().lock()))
         }
         Command::Target { address } => on_one_thread(target::serve(address)),
     }

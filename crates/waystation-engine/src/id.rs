@@ -24,6 +24,11 @@ impl RunId {
         let last = LAST.fetch_update(Ordering::Relaxed, Ordering::Relaxed, next);
         RunId(floor.max(last.unwrap_or(0) + 1))
     }
+
+    /// The least id of a run that begins at a moment or later.
+    pub fn first_at(unix_ms: u64) -> RunId {
+        RunId(i64::try_from(unix_ms).unwrap_or(i64::MAX).saturating_mul(1 << COUNTER_BITS))
+    }
 }
 
 impl Default for RunId {
@@ -86,6 +91,14 @@ mod tests {
             assert_eq!(id.to_string().parse(), Ok(id));
         }
         assert_eq!(RunId(i64::MAX).to_string().parse(), Ok(RunId(i64::MAX)));
+    }
+
+    #[test]
+    fn ids_are_in_order_of_time() {
+        let now = now_ms();
+        let id = RunId::new();
+        assert!(RunId::first_at(now) <= id && id < RunId::first_at(now + 60_000));
+        assert_eq!(RunId::first_at(u64::MAX), RunId(i64::MAX));
     }
 
     #[test]

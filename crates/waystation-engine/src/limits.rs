@@ -50,3 +50,5 @@ pub const IDLE_CONNECTIONS_PER_HOST: usize = 64;
 pub const SECRET_BYTES_MAX: usize = 64 << 10;
 /// Signatures of one webhook that are tried; further ones are ignored.
 pub const SIGNATURES_PER_WEBHOOK: usize = 8;
+/// How exactly it is known when a plan was last used, in milliseconds.
+pub const PLAN_USE_MS: u64 = 3_600_000;

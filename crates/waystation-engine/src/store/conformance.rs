@@ -22,7 +22,7 @@ pub(crate) async fn run<S: Store>(fresh: impl Fn() -> S) {
     appends_after_the_end_are_refused(&fresh()).await;
     one_refusal_leaves_the_others_alone(Arc::new(fresh())).await;
     large_values_come_back(&fresh()).await;
-    plans_are_kept_once_and_go_with_their_last_run(&fresh()).await;
+    plans_are_kept_once_and_go_after_their_last_run(&fresh()).await;
     lists_are_filtered_and_paged(&fresh()).await;
     sleeping_runs_are_due_when_their_moment_comes(&fresh()).await;
     old_runs_expire(&fresh()).await;
@@ -174,7 +174,7 @@ async fn a_stale_owner_is_refused(store: &impl Store) {
 }
 
 async fn appends_after_the_end_are_refused(store: &impl Store) {
-    let id = RunId::new();
+    let id = RunId(1);
     let late = || next(id, 1, 3, vec![finished()]);
     assert_eq!(code(store.append(late()).await), Code::RunEnded, "never there");
     store.append(whole(id, 5)).await.unwrap();
@@ -206,7 +206,7 @@ async fn one_refusal_leaves_the_others_alone(store: Arc<impl Store>) {
 
 async fn large_values_come_back(store: &impl Store) {
     let large = json!({"text": "long ".repeat(limits::INLINE_BYTES_MAX)});
-    let ids: Vec<RunId> = (0..3).map(|_| RunId::new()).collect();
+    let ids = [1, 2, 3].map(RunId);
     for (at, id) in ids.iter().enumerate() {
         let entries = vec![started(large.clone()), completed(0, large.clone()), finished()];
         let append = Append { entries: entries.clone(), ..first(*id) };
@@ -221,8 +221,8 @@ async fn large_values_come_back(store: &impl Store) {
     assert_eq!(**output, large);
 }
 
-async fn plans_are_kept_once_and_go_with_their_last_run(store: &impl Store) {
-    let ids: Vec<RunId> = (0..3).map(|_| RunId::new()).collect();
+async fn plans_are_kept_once_and_go_after_their_last_run(store: &impl Store) {
+    let ids = [1, 2, 3].map(RunId);
     assert_eq!(store.plan("plan-1").await.unwrap(), None);
     store.append(whole(ids[0], 1)).await.unwrap();
     store.append(whole(ids[1], 5)).await.unwrap();
@@ -232,7 +232,8 @@ async fn plans_are_kept_once_and_go_with_their_last_run(store: &impl Store) {
 
     assert_eq!(store.expire(2, 10).await.unwrap(), 1);
     assert_eq!(store.plan("plan-1").await.unwrap(), Some(json.clone()), "still needed");
-    assert_eq!(store.expire(6, 10).await.unwrap(), 1);
+    let later = new_run().created + limits::PLAN_USE_MS + 1;
+    assert_eq!(store.expire(later, 10).await.unwrap(), 1);
     assert_eq!(store.plan("plan-1").await.unwrap(), None);
     store.append(whole(ids[2], 7)).await.unwrap();
     assert_eq!(store.plan("plan-1").await.unwrap(), Some(json), "needed again");
@@ -309,7 +310,7 @@ async fn sleeping_runs_are_due_when_their_moment_comes(store: &impl Store) {
 }
 
 async fn old_runs_expire(store: &impl Store) {
-    let ids: Vec<RunId> = (0..6).map(|_| RunId::new()).collect();
+    let ids = [1, 2, 3, 4, 5, 6].map(RunId);
     // The first is unfinished; the others end in the reverse order of their start.
     store.append(first(ids[0])).await.unwrap();
     for (i, id) in ids.iter().enumerate().skip(1) {
@@ -319,9 +320,9 @@ async fn old_runs_expire(store: &impl Store) {
     assert_eq!(store.expire(98, 2).await.unwrap(), 2, "no more than asked for");
     let left = store.runs(RunFilter { limit: 9, ..RunFilter::default() }).await.unwrap();
     let left: Vec<RunId> = left.iter().map(|row| row.id).collect();
-    assert_eq!(left, [ids[3], ids[2], ids[1], ids[0]], "the oldest went");
-    assert_eq!(store.journal(ids[5], 0).await.unwrap(), []);
-    assert_eq!(store.next_batch(ids[5]).await.unwrap(), 0);
+    assert_eq!(left, [ids[5], ids[2], ids[1], ids[0]], "the oldest went");
+    assert_eq!(store.journal(ids[3], 0).await.unwrap(), []);
+    assert_eq!(store.next_batch(ids[3]).await.unwrap(), 0);
     assert_eq!(store.expire(u64::MAX, 10).await.unwrap(), 3);
     assert_eq!(store.journal(ids[0], 0).await.unwrap().len(), 2, "the unfinished stay");
 }

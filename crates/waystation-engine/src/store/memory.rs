@@ -98,12 +98,10 @@ impl State {
     }
 
     fn expire(&mut self, before: u64, limit: usize) -> usize {
-        let ended = |run: &Run| run.row.finished.filter(|at| *at < before);
-        let mut expired: Vec<(u64, RunId)> =
-            self.runs.iter().filter_map(|(id, run)| Some((ended(run)?, *id))).collect();
-        expired.sort_unstable();
-        expired.truncate(limit);
-        for (_, id) in &expired {
+        let begun = self.runs.range(..RunId::first_at(before));
+        let ended = begun.filter(|(_, run)| run.row.finished.is_some_and(|at| at < before));
+        let expired: Vec<RunId> = ended.map(|(id, _)| *id).take(limit).collect();
+        for id in &expired {
             self.runs.remove(id);
             self.cursors.remove(id);
         }

@@ -259,7 +259,7 @@ pub trait Store: Send + Sync + 'static {
     async fn due(&self, now: u64, limit: usize) -> Result<Vec<RunId>>;
     /// The moment at which the next sleeping run has to be woken.
     async fn next_wake(&self) -> Result<Option<u64>>;
-    /// Deletes finished runs that ended before a moment, oldest first, with all that only they need;
+    /// Deletes runs that began and ended before a moment, oldest first, with all that only they need;
     /// gives the space back. Answers how many went; at most `limit`. Notifications received before
     /// that moment go too, uncounted.
     async fn expire(&self, finished_before: u64, limit: usize) -> Result<usize>;

@@ -1,11 +1,10 @@
 //! Retention: old runs go, with all that only they need, and their space goes back to the disk.
 
-use std::collections::BTreeSet;
-
 use rusqlite::{Connection, params};
 
 use super::integer;
 use super::writer::{Session, Written};
+use crate::id::RunId;
 use crate::limits;
 
 /// Free pages that a file of any size may keep for the next writes.
@@ -15,30 +14,33 @@ const FREE_PART_KEPT: i64 = 16;
 /// Pages given back in one transaction, so that other writes get their turn.
 const PAGES_PER_TRANSACTION: i64 = 512;
 
-/// Deletes some runs that ended before a moment, oldest first; answers how many.
+/// Deletes some runs that began and ended before a moment, oldest first; answers how many.
 pub(super) fn runs(session: &mut Session, before: u64, limit: usize) -> Written<usize> {
     let connection = &session.connection;
-    let limit = limit.min(limits::EXPIRED_PER_TRANSACTION);
-    let sql = "SELECT id, plan FROM runs WHERE finished IS NOT NULL AND finished < ?1 \
-               ORDER BY finished, id LIMIT ?2";
+    let limit = integer(limit.min(limits::EXPIRED_PER_TRANSACTION) as u64);
+    let sql = "SELECT id FROM runs WHERE id < ?1 AND finished < ?2 ORDER BY id LIMIT ?3";
     let mut select = connection.prepare_cached(sql)?;
-    let columns = select.query_map([integer(before), integer(limit as u64)], |row| {
-        Ok((row.get(0)?, row.get(1)?))
-    })?;
-    let expired = columns.collect::<rusqlite::Result<Vec<(i64, i64)>>>()?;
+    let rows =
+        select.query_map([RunId::first_at(before).0, integer(before), limit], |row| row.get(0))?;
+    let expired = rows.collect::<rusqlite::Result<Vec<i64>>>()?;
     drop(select);
-    for (run, _) in &expired {
+    for run in &expired {
         delete_run(connection, *run)?;
     }
-    let plans: BTreeSet<i64> = expired.iter().map(|(_, plan)| *plan).collect();
-    for plan in plans {
-        let sql =
-            "DELETE FROM plans WHERE id = ?1 AND NOT EXISTS (SELECT 1 FROM runs WHERE plan = ?1)";
-        if connection.prepare_cached(sql)?.execute([plan])? > 0 {
-            session.plans.clear();
-        }
-    }
     Ok(expired.len())
+}
+
+/// Deletes plans whose runs are gone. Such a plan was last used so long before the moment that all its
+/// runs began before it, and of those few are left.
+pub(super) fn plans(session: &mut Session, before: u64) -> Written<()> {
+    let sql = "DELETE FROM plans WHERE used < ?1 \
+               AND id NOT IN (SELECT plan FROM runs WHERE id < ?2)";
+    let last_use = before.saturating_sub(limits::PLAN_USE_MS);
+    let mut delete = session.connection.prepare_cached(sql)?;
+    if delete.execute([integer(last_use), RunId::first_at(before).0])? > 0 {
+        session.plans.clear();
+    }
+    Ok(())
 }
 
 fn delete_run(connection: &Connection, run: i64) -> rusqlite::Result<()> {

@@ -166,6 +166,9 @@ impl Store for SqliteStore {
                 some => gone += some,
             }
         }
+        if gone < limit {
+            self.write(move |session| expire::plans(session, finished_before)).await?;
+        }
         while self.write(move |session| expire::progress(session, finished_before)).await? > 0 {}
         while self.write(expire::give_back).await? {}
         Ok(gone)

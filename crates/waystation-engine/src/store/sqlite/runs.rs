@@ -12,6 +12,7 @@ use waystation_core::error::Code;
 use super::writer::{Session, Written};
 use super::{integer, unsigned};
 use crate::id::RunId;
+use crate::limits;
 use crate::store::codec::{self, Batch};
 use crate::store::{
     Append, Finished, NewRun, Result, RunFilter, RunRow, Status, StoreError, ended, fenced,
@@ -143,23 +144,21 @@ fn finish_run(connection: &Connection, run: RunId, finished: Finished) -> rusqli
     Ok(())
 }
 
-/// The row id of a run's plan, which is stored if it is new.
+/// The row id of a run's plan, which is stored if it is new. Its use is noted once in a while.
 fn plan_id(session: &mut Session, new: &NewRun) -> rusqlite::Result<i64> {
-    if let Some(id) = session.plans.get(&new.plan) {
+    if let Some((id, used)) = session.plans.get(&new.plan)
+        && new.created < used.saturating_add(limits::PLAN_USE_MS)
+    {
         return Ok(*id);
     }
-    let sql = "SELECT id FROM plans WHERE hash = ?1";
-    let mut select = session.connection.prepare_cached(sql)?;
-    let id = match select.query_row([&new.plan], |row| row.get(0)).optional()? {
-        Some(id) => id,
-        None => {
-            let sql = "INSERT INTO plans (hash, json) VALUES (?1, ?2)";
-            let json = codec::pack_json(&new.plan_json);
-            session.connection.prepare_cached(sql)?.insert(params![new.plan, json])?
-        }
-    };
-    drop(select);
-    session.plans.insert(new.plan.clone(), id);
+    let sql = "INSERT INTO plans (hash, json, used) VALUES (?1, ?2, ?3) \
+               ON CONFLICT (hash) DO UPDATE SET used = max(used, excluded.used) RETURNING id";
+    let json = codec::pack_json(&new.plan_json);
+    let used = integer(new.created);
+    let mut insert = session.connection.prepare_cached(sql)?;
+    let id = insert.query_row(params![new.plan, json, used], |row| row.get(0))?;
+    drop(insert);
+    session.plans.insert(new.plan.clone(), (id, new.created));
     Ok(id)
 }
 
@@ -238,7 +237,12 @@ fn conditions(filter: &RunFilter) -> (String, Vec<Sql>) {
     let RunFilter { workflow, namespace, status, before, limit: _ } = filter;
     let text = |text: &Option<String>| text.clone().map(Sql::Text);
     let in_namespace = if workflow.is_some() { "namespace = ?" } else { "+namespace = ?" };
-    let in_state = if *status == Some(Status::Completed) { "+status = ?" } else { "status = ?" };
+    // What the index itself says tells the planner that it holds all such runs.
+    let in_state = match status {
+        Some(Status::Running) => "finished IS NULL AND +status = ?",
+        Some(Status::Completed) | None => "+status = ?",
+        Some(Status::Failed | Status::Cancelled) => "status IN (2, 3) AND status = ?",
+    };
     let all = [
         (in_namespace, text(namespace)),
         ("workflow = ?", text(workflow)),
@@ -335,8 +339,8 @@ mod tests {
             (listed(all()), "SCAN runs;"),
             (listed(RunFilter { before, ..all() }), "USING INTEGER PRIMARY KEY (rowid<?)"),
             (listed(RunFilter { status: completed, ..all() }), "SCAN runs;"),
-            (listed(RunFilter { status, ..all() }), "INDEX runs_status (status=?)"),
-            (listed(RunFilter { status, before, ..all() }), "runs_status (status=? AND id<?)"),
+            (listed(RunFilter { status, ..all() }), "INDEX runs_troubled (status=?)"),
+            (listed(RunFilter { status, before, ..all() }), "runs_troubled (status=? AND id<?)"),
             (
                 listed(RunFilter { namespace: namespace.clone(), before, ..all() }),
                 "USING INTEGER PRIMARY KEY (rowid<?)",

@@ -3,7 +3,8 @@
 CREATE TABLE plans (
     id INTEGER PRIMARY KEY,
     hash TEXT NOT NULL UNIQUE,
-    json BLOB NOT NULL
+    json BLOB NOT NULL,
+    used INTEGER NOT NULL -- when its last run began, up to an hour too early
 ) STRICT;
 
 -- One slim row a run: lists and start-up read this table, never the journal.
@@ -20,11 +21,10 @@ CREATE TABLE runs (
     wake_at INTEGER NOT NULL -- 0 while active
 ) STRICT;
 CREATE INDEX runs_workflow ON runs (namespace, workflow, id);
-CREATE INDEX runs_status ON runs (status, id);
-CREATE INDEX runs_plan ON runs (plan);
+-- The other states are the rule, or have an index of their own: a run that goes well writes little.
+CREATE INDEX runs_troubled ON runs (status, id) WHERE status IN (2, 3);
 -- Holds the runs under way and nothing else, so that start-up is as quick after a million runs.
 CREATE INDEX runs_unfinished ON runs (finished, wake_at, id) WHERE finished IS NULL;
-CREATE INDEX runs_finished ON runs (finished, id) WHERE finished IS NOT NULL;
 
 -- One row an append. The unique pair is the fence: of two owners of a run, only one can go on.
 CREATE TABLE journal (

@@ -257,7 +257,7 @@ async fn nobody_else_can_read_the_files() {
 async fn equal_large_values_are_stored_once_and_go_with_the_last_run() {
     let (_dir, store) = fresh();
     let large = json!("x".repeat(crate::limits::INLINE_BYTES_MAX * 2));
-    let runs: Vec<RunId> = (0..3).map(|_| RunId::new()).collect();
+    let runs = [1, 2, 3].map(RunId);
     for (at, run) in runs.iter().enumerate() {
         let entries = vec![completed(0, large.clone()), completed(1, large.clone())];
         let append = Append { entries, ..first(*run) };
@@ -276,7 +276,7 @@ async fn equal_large_values_are_stored_once_and_go_with_the_last_run() {
 #[tokio::test]
 async fn expired_runs_give_their_space_back() {
     let (_dir, store) = fresh();
-    let runs: Vec<RunId> = (0..600).map(|_| RunId::new()).collect();
+    let runs: Vec<RunId> = (1..=600).map(RunId).collect();
     let noise: Vec<u64> = (0..1_000u64).map(|i| i.wrapping_mul(0x9E37_79B9_7F4A_7C15)).collect();
     let appends = runs.iter().map(|run| {
         let entries = vec![completed(0, json!(noise))];
@@ -295,5 +295,5 @@ async fn expired_runs_give_their_space_back() {
 async fn the_open_connection_is_durable() {
     let (_dir, store) = fresh();
     assert_eq!(pragma(&store, "synchronous").await, 2);
-    assert_eq!(pragma(&store, "wal_autocheckpoint").await, 1_000);
+    assert_eq!(pragma(&store, "wal_autocheckpoint").await, 2_000);
 }

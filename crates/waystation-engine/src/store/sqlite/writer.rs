@@ -20,8 +20,9 @@ pub type Fatal = Arc<dyn Fn(&str) + Send + Sync>;
 /// The write connection, and what its thread remembers.
 pub(super) struct Session {
     pub(super) connection: Connection,
-    /// Row ids of plans by their hashes, to spare a look-up for each run.
-    pub(super) plans: Cache<Arc<str>, i64>,
+    /// Row ids of plans by their hashes, and when their use was noted last, to spare a look-up for
+    /// each run.
+    pub(super) plans: Cache<Arc<str>, (i64, u64)>,
 }
 
 /// Why a write was not done.
