@@ -11,7 +11,7 @@ use waystation_engine::event::redis::RedisConfig;
 use waystation_engine::event::signature::SigningKey;
 
 /// Every setting of this program's own, for the check that none is misspelt.
-const OWN_NAMES: &[&str] = &[
+pub const OWN_NAMES: &[&str] = &[
     "WAYSTATION_DATA",
     "WAYSTATION_EGRESS",
     "WAYSTATION_EGRESS_ALLOW",

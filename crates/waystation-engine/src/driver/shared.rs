@@ -1,10 +1,12 @@
 //! What all runs of an engine share.
 
 use std::collections::HashMap;
+use std::panic::AssertUnwindSafe;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use futures_util::FutureExt;
 use tokio::sync::{Notify, Semaphore, watch};
 use waystation_core::entry::Entry;
 use waystation_core::error::{Code, Error};
@@ -157,10 +159,7 @@ impl Shared {
     pub(super) fn drive(self: &Arc<Self>, live: Live, handle: Arc<Handle>) {
         self.handles().insert(live.id(), Arc::clone(&handle));
         let driving = Driving::new(Arc::clone(self));
-        tokio::spawn(async move {
-            let _driving = driving;
-            live.drive(handle).await;
-        });
+        tokio::spawn(async move { driving.run(live, handle).await });
     }
 
     /// Brings an unfinished run into memory, unless it is there, and gives its end.
@@ -176,9 +175,8 @@ impl Shared {
         let shared = Arc::clone(self);
         let driving = Driving::new(Arc::clone(self));
         tokio::spawn(async move {
-            let _driving = driving;
             match Live::recover(&shared, id).await {
-                Ok(live) => live.drive(handle).await,
+                Ok(live) => driving.run(live, handle).await,
                 Err(error) => shared.leave(id, &handle, error),
             }
         });
@@ -287,6 +285,17 @@ impl Driving {
     fn new(shared: Arc<Shared>) -> Driving {
         shared.driving.fetch_add(1, Ordering::Relaxed);
         Driving(shared)
+    }
+
+    /// Drives a run. A fault of this program must not leave anybody waiting for ever.
+    async fn run(self, live: Live, handle: Arc<Handle>) {
+        let id = live.id();
+        let driven = AssertUnwindSafe(live.drive(Arc::clone(&handle))).catch_unwind().await;
+        if driven.is_err() {
+            tracing::error!(run = %id, "a fault of this program stopped a run");
+            let error = Error::new(Code::Internal, "the run hit a fault of this program");
+            self.0.leave(id, &handle, error);
+        }
     }
 }
 

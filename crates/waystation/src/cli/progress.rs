@@ -8,6 +8,8 @@ use serde_json::Value;
 
 use super::terminal::{duration, is_watched, say, style};
 
+/// Letters of an error that fit beside a spinner.
+const SPINNER_CHARS: usize = 50;
 /// How often a spinner turns.
 const TICK: Duration = Duration::from_millis(100);
 
@@ -100,7 +102,8 @@ fn text<'a>(step: &'a Value, field: &str) -> &'a str {
 }
 
 fn running(step: &Value, name: &str, status: &str, attempts: u64) -> String {
-    let error = text(step, "error");
+    // A spinner has one line.
+    let error: String = text(step, "error").chars().take(SPINNER_CHARS).collect();
     match (status, attempts) {
         ("retrying", _) => {
             format!("{name}  {}", style(&format!("waits to try again: {error}")).yellow())

@@ -23,8 +23,10 @@ use crate::http::{self, Context};
 pub(super) const ADDRESS_FILE: &str = "server.json";
 /// How long connections may take to end after the engine has stopped.
 const DRAIN: Duration = Duration::from_secs(5);
-/// Seconds, for histograms of durations.
-const BUCKETS: [f64; 14] =
+/// Bounds of histograms of counts.
+const COUNTS: [f64; 8] = [1.0, 2.0, 4.0, 16.0, 64.0, 256.0, 1024.0, 4096.0];
+/// Bounds of histograms of durations, in seconds.
+const SECONDS: [f64; 14] =
     [0.0001, 0.0005, 0.001, 0.005, 0.01, 0.05, 0.1, 0.5, 1.0, 5.0, 10.0, 60.0, 300.0, 3600.0];
 
 #[derive(Args)]
@@ -107,7 +109,9 @@ fn start_logging() -> Result<(), Error> {
 
 fn start_metrics() -> Result<PrometheusHandle, Error> {
     let seconds = Matcher::Suffix("_seconds".into());
-    let builder = PrometheusBuilder::new().set_buckets_for_metric(seconds, &BUCKETS);
+    let counts = Matcher::Suffix("_size".into());
+    let builder = PrometheusBuilder::new().set_buckets_for_metric(seconds, &SECONDS);
+    let builder = builder.and_then(|builder| builder.set_buckets_for_metric(counts, &COUNTS));
     let handle = builder.and_then(PrometheusBuilder::install_recorder);
     handle.map_err(|error| Error::new(Code::Internal, format!("metrics: {error}")))
 }

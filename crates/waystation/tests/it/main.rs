@@ -2,6 +2,7 @@
 
 mod blocks;
 mod cli;
+mod documents;
 mod execute;
 mod hostile;
 mod lifecycle;
@@ -12,4 +13,5 @@ mod secrets;
 mod status;
 mod steps;
 mod support;
+mod tidy;
 mod webhooks;

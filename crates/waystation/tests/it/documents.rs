@@ -1,0 +1,68 @@
+//! What the documents say of codes and settings is what the program has.
+
+use std::collections::BTreeSet;
+use std::path::Path;
+
+use waystation_core::error::Code;
+
+fn read(path: &str) -> String {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
+    std::fs::read_to_string(root.join(path)).unwrap_or_else(|error| panic!("{path}: {error}"))
+}
+
+/// The first cells of the table rows below a heading, without their backticks.
+fn first_cells(text: &str, heading: &str) -> BTreeSet<String> {
+    let (_, section) = text.split_once(&format!("\n## {heading}\n")).unwrap();
+    let section = section.split("\n## ").next().unwrap();
+    let rows = section.lines().filter_map(|line| line.strip_prefix("| `"));
+    rows.filter_map(|row| Some(row.split_once('`')?.0.to_owned())).collect()
+}
+
+#[test]
+fn every_error_code_is_in_the_table_with_its_hint() {
+    let text = read("docs/api.md");
+    let told = first_cells(&text, "Errors");
+    let known: BTreeSet<String> = Code::ALL.iter().map(|code| code.as_str().to_owned()).collect();
+    assert_eq!(told, known);
+    for code in Code::ALL {
+        let row = text.lines().find(|line| line.starts_with(&format!("| `{}` |", code.as_str())));
+        let hint = code.hint().unwrap_or_default().replace('|', "\\|");
+        assert!(row.unwrap().ends_with(&format!("| {hint} |")), "{}", code.as_str());
+    }
+}
+
+#[test]
+fn every_setting_is_in_the_table() {
+    let told = first_cells(&read("docs/settings.md"), "All settings");
+    let own: BTreeSet<String> =
+        told.iter().filter(|name| name.starts_with("WAYSTATION_")).cloned().collect();
+    let known: BTreeSet<String> =
+        waystation::config::OWN_NAMES.iter().map(|name| (*name).to_owned()).collect();
+    assert_eq!(own, known);
+}
+
+#[test]
+fn links_between_the_documents_lead_somewhere() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
+    for file in [
+        "README.md",
+        "ARCHITECTURE.md",
+        "docs/README.md",
+        "docs/pipelines.md",
+        "docs/expressions.md",
+        "docs/api.md",
+        "docs/settings.md",
+        "docs/operations.md",
+    ] {
+        let text = read(file);
+        let targets = text.split("](").skip(1).filter_map(|rest| rest.split_once(')'));
+        for (target, _) in targets {
+            let path = target.split('#').next().unwrap();
+            if path.is_empty() || path.contains("://") {
+                continue;
+            }
+            let found = root.join(file).parent().unwrap().join(path).exists();
+            assert!(found, "{file}: {target}");
+        }
+    }
+}
