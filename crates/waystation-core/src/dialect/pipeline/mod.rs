@@ -1,8 +1,8 @@
 //! Pipelines: `STEPS_CONFIG`, a graph of HTTP steps with selections and progress webhooks.
 //!
 //! - [`request`]: the body of `POST /execute`, taken apart without parsing the steps
-//! - [`step`], [`settings`]: the wire types of a definition, with all problems at once
-//! - [`order`]: dependencies resolved, cycles found, the topological order
+//! - `step`, `settings`: the wire types of a definition, with all problems at once
+//! - `order`: dependencies resolved, cycles found, the topological order
 //! - [`compile()`]: a definition into a plan
 //! - [`reply`]: what the caller gets
 //! - [`notify`]: what the webhook gets
