@@ -9,24 +9,18 @@ use anyhow::{Context, Result, ensure};
 use bytes::Bytes;
 use rusqlite::Connection;
 use tokio::sync::{mpsc, oneshot};
+use waystation_engine::store::sqlite::WRITER_PRAGMAS;
 
 /// Rows that may wait for the writer before senders have to.
 const QUEUE_MAX: usize = 4096;
 /// Rows in one transaction.
 const BATCH_MAX: usize = 4096;
 
-const SETTINGS: &str = "
-    PRAGMA journal_mode = WAL;
-    PRAGMA synchronous = FULL;
-    PRAGMA wal_autocheckpoint = 1000;
-    PRAGMA cache_size = -65536;
-    PRAGMA temp_store = MEMORY;
-    CREATE TABLE journal (
-        position INTEGER PRIMARY KEY,
-        run INTEGER NOT NULL,
-        payload BLOB NOT NULL
-    );";
-
+const TABLE: &str = "CREATE TABLE journal (
+    position INTEGER PRIMARY KEY,
+    run INTEGER NOT NULL,
+    payload BLOB NOT NULL
+)";
 const INSERT: &str = "INSERT INTO journal (run, payload) VALUES (?1, ?2)";
 
 /// A row and whom to tell when it is durable.
@@ -75,7 +69,8 @@ impl Journal {
 /// Makes a new database with the engine's settings.
 pub(crate) fn create_database(directory: &Path) -> Result<Connection> {
     let database = Connection::open(directory.join("ceiling.db")).context("open the database")?;
-    database.execute_batch(SETTINGS).context("set up the database")?;
+    database.execute_batch(WRITER_PRAGMAS).context("set up the database")?;
+    database.execute_batch(TABLE).context("make the table")?;
     let mode: String = database.pragma_query_value(None, "journal_mode", |row| row.get(0))?;
     let synchronous: i64 = database.pragma_query_value(None, "synchronous", |row| row.get(0))?;
     ensure!(mode == "wal" && synchronous == 2, "SQLite runs with {mode}, {synchronous}");

@@ -15,7 +15,7 @@ pub const PLAN_FORMAT: u16 = 1;
 pub struct Plan {
     /// The version of this structure, [`PLAN_FORMAT`] when written.
     pub format: u16,
-    /// The wire format it came from, which also renders its replies.
+    /// The wire format it came from.
     pub dialect: Dialect,
     /// How nodes follow one another.
     pub shape: Shape,

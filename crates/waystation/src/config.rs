@@ -27,6 +27,9 @@ pub const OWN_NAMES: &[&str] = &[
     "WAYSTATION_WEBHOOK_SECRET",
 ];
 
+/// No setting means anything beyond it, and sums with it stay in bounds.
+const NUMBER_MAX: usize = 1_000_000_000;
+
 /// Where settings come from.
 pub type Lookup<'a> = &'a dyn Fn(&str) -> Option<String>;
 
@@ -128,9 +131,10 @@ fn setting(message: &str) -> Error {
 
 fn number(lookup: Lookup<'_>, name: &str, least: usize, default: usize) -> Result<usize, Error> {
     let Some(text) = lookup(name).filter(|text| !text.is_empty()) else { return Ok(default) };
-    let value = text.parse().ok().filter(|value| *value >= least);
+    let value = text.parse().ok().filter(|value| (least..=NUMBER_MAX).contains(value));
     value.ok_or_else(|| {
-        setting(&format!("{name} must be a whole number from {least}, not {text:?}"))
+        let range = format!("a whole number from {least} to {NUMBER_MAX}");
+        setting(&format!("{name} must be {range}, not {text:?}"))
     })
 }
 
@@ -184,6 +188,8 @@ mod tests {
     fn wrong_settings_say_what_and_where() {
         for (name, value) in [
             ("WAYSTATION_MAX_RUNS", "many"),
+            ("WAYSTATION_MAX_NODES", "18446744073709551615"),
+            ("WAYSTATION_RETENTION_DAYS", "1000000001"),
             ("WAYSTATION_MAX_BODY_BYTES", "3"),
             ("WORKFLOW_ENGINE_URL", "ftp://x"),
             ("WAYSTATION_EGRESS", "everything"),

@@ -138,13 +138,7 @@ impl Live {
             Ok(Rest::Finished) => shared.finish(self.id, &handle, self.run),
             Ok(Rest::Asleep) => {}
             Ok(Rest::Closing) => shared.leave(self.id, &handle, closing_down()),
-            Err(error) => {
-                tracing::error!(run = %self.id, %error, "a run cannot go on");
-                if error.code == Code::Store {
-                    shared.bring_back_later(self.id);
-                }
-                shared.leave(self.id, &handle, error);
-            }
+            Err(error) => shared.give_up(self.id, &handle, error),
         }
     }
 
@@ -153,7 +147,7 @@ impl Live {
         loop {
             while self.perform(ACTIONS_PER_TURN) {
                 if self.entries.len() >= ENTRIES_PER_APPEND {
-                    self.commit(handle).await?;
+                    self.commit(handle, None).await?;
                 }
                 tokio::task::yield_now().await;
             }
@@ -172,7 +166,7 @@ impl Live {
             }
             // What is not started because of the end of the process must go on at the next start.
             let rests = !is_closing && self.starting.is_empty() && self.attempts.is_empty();
-            self.commit_with(handle, if rests { self.wake_at() } else { None }).await?;
+            self.commit(handle, if rests { self.wake_at() } else { None }).await?;
             if self.run.outcome.is_some() {
                 return Ok(Rest::Finished);
             }
@@ -399,21 +393,14 @@ impl Live {
         self.record(Fact::RunFinished { outcome });
     }
 
-    async fn commit(&mut self, handle: &Handle) -> Result<(), Error> {
-        self.commit_with(handle, None).await
-    }
-
     /// Makes everything durable that has been applied, and says so.
-    async fn commit_with(&mut self, handle: &Handle, wake_at: Option<u64>) -> Result<(), Error> {
+    async fn commit(&mut self, handle: &Handle, wake_at: Option<u64>) -> Result<(), Error> {
         if self.entries.is_empty() {
             return Ok(());
         }
         self.append(wake_at).await?;
         let durable = self.first_seq;
-        handle.progress.send_if_modified(|progress| {
-            progress.durable = durable;
-            true
-        });
+        handle.progress.send_modify(|progress| progress.durable = durable);
         Ok(())
     }
 

@@ -150,14 +150,6 @@ impl Engine {
         self.shared.command(id, Command::Cancel { reason: reason.into() });
     }
 
-    /// Waits for the end of a run.
-    pub async fn wait(&self, id: RunId) -> Result<Arc<Run>, Error> {
-        match self.row(id).await?.status {
-            Status::Running => self.shared.ensure_live(id).wait().await,
-            _ => self.run(id).await.map(Arc::new),
-        }
-    }
-
     /// Everything known about a run.
     pub async fn run(&self, id: RunId) -> Result<Run, Error> {
         let row = self.row(id).await?;

@@ -4,13 +4,14 @@ use std::sync::Arc;
 
 use quick_cache::Weighter;
 use quick_cache::sync::Cache;
-use ring::digest::{SHA256, digest};
+use ring::digest::SHA256;
 use waystation_core::error::{Code, Error};
 use waystation_core::plan::Plan;
 use waystation_core::program::Program;
 
 use crate::limits::PLAN_CACHE_BYTES;
 use crate::store::Store;
+use crate::store::codec::content_hash;
 
 /// A definition ready to run.
 pub struct Definition {
@@ -73,7 +74,7 @@ impl Plans {
         warnings: Vec<String>,
     ) -> Result<Arc<Definition>, Error> {
         let json = serde_json::to_vec(&plan).map_err(|error| internal(&error.to_string()))?;
-        let hash: Arc<str> = hex(digest(&SHA256, &json).as_ref()).into();
+        let hash: Arc<str> = content_hash(&json).into();
         let program = load(plan, Arc::clone(&hash))?;
         let definition =
             Arc::new(Definition { program: Arc::new(program), warnings, json: json.into() });
@@ -115,15 +116,4 @@ fn load(plan: Plan, hash: Arc<str>) -> Result<Program, Error> {
 fn internal(detail: &str) -> Error {
     tracing::error!(detail, "plan");
     Error::new(Code::Internal, "a stored plan cannot be used")
-}
-
-/// Bytes as lower-case hexadecimal text.
-fn hex(bytes: &[u8]) -> String {
-    use std::fmt::Write;
-    let mut text = String::with_capacity(bytes.len() * 2);
-    for byte in bytes {
-        // Writing to a string cannot fail.
-        let _ = write!(text, "{byte:02x}");
-    }
-    text
 }

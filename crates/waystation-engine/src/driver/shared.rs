@@ -177,7 +177,7 @@ impl Shared {
         tokio::spawn(async move {
             match Live::recover(&shared, id).await {
                 Ok(live) => driving.run(live, handle).await,
-                Err(error) => shared.leave(id, &handle, error),
+                Err(error) => shared.give_up(id, &handle, error),
             }
         });
         finished
@@ -190,13 +190,17 @@ impl Shared {
         handle.progress.send_modify(|progress| progress.end = end);
     }
 
-    /// Tries again to drive a run that the store kept from going on.
-    pub(super) fn bring_back_later(self: &Arc<Self>, id: RunId) {
-        let shared = Arc::clone(self);
-        tokio::spawn(async move {
-            tokio::time::sleep(STORE_PAUSE).await;
-            shared.ensure_live(id);
-        });
+    /// Ends the presence of a run that could not go on. One that the store stopped is tried again.
+    pub(super) fn give_up(self: &Arc<Self>, id: RunId, handle: &Handle, error: Error) {
+        tracing::error!(run = %id, %error, "a run cannot go on");
+        if error.code == Code::Store {
+            let shared = Arc::clone(self);
+            tokio::spawn(async move {
+                tokio::time::sleep(STORE_PAUSE).await;
+                shared.ensure_live(id);
+            });
+        }
+        self.leave(id, handle, error);
     }
 
     /// Lets a run sleep in the store, unless somebody waits for it here.

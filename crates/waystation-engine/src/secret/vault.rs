@@ -100,7 +100,7 @@ pub fn check_name(name: &str) -> Result<(), Error> {
     if start && name.len() <= NAME_BYTES_MAX && name.bytes().all(inside) {
         return Ok(());
     }
-    Err(Error::new(Code::SettingInvalid, format!("{name:?} cannot name a secret")).with_hint(format!(
+    Err(Error::new(Code::RequestInvalid, format!("{name:?} cannot name a secret")).with_hint(format!(
         "start with a letter or _, go on with letters, digits, _ . or -, {NAME_BYTES_MAX} at the most"
     )))
 }
@@ -111,7 +111,7 @@ fn check_value(value: &str) -> Result<(), Error> {
     }
     let message =
         format!("a secret has 1 to {SECRET_BYTES_MAX} bytes, and this one has {}", value.len());
-    Err(Error::new(Code::SettingInvalid, message)
+    Err(Error::new(Code::RequestInvalid, message)
         .with_hint("give the value without anything around it"))
 }
 

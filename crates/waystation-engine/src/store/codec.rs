@@ -132,7 +132,7 @@ fn set_aside(data: &mut Data) -> Result<Option<Payload>> {
         return Ok(None);
     }
     let json = serde_json::to_vec(value).map_err(StoreError::failed)?;
-    let hash = hex(digest::digest(&digest::SHA256, &json).as_ref());
+    let hash = content_hash(&json);
     *data = Data::Stored { hash: hash.clone(), bytes: json.len() as u64 };
     Ok(Some(Payload { hash, blob: pack_json(&json) }))
 }
@@ -152,10 +152,12 @@ fn json_bytes_min(value: &Value) -> usize {
     }
 }
 
-fn hex(bytes: &[u8]) -> String {
+/// SHA-256 in lower-case hexadecimal: the name by which plans and large values are kept.
+pub(crate) fn content_hash(bytes: &[u8]) -> String {
     const DIGITS: &[u8; 16] = b"0123456789abcdef";
+    let digest = digest::digest(&digest::SHA256, bytes);
     let digits = |byte: &u8| [byte >> 4, byte & 15].map(|digit| DIGITS[digit as usize] as char);
-    bytes.iter().flat_map(digits).collect()
+    digest.as_ref().iter().flat_map(digits).collect()
 }
 
 #[cfg(test)]
@@ -196,9 +198,9 @@ mod tests {
     #[test]
     fn the_hash_is_that_of_the_json() {
         let value = json!({"text": "x".repeat(limits::INLINE_BYTES_MAX)});
-        let expected = digest::digest(&digest::SHA256, value.to_string().as_bytes());
+        let expected = content_hash(value.to_string().as_bytes());
         let payload = encode(vec![completed(value)]).unwrap().payloads.remove(0);
-        assert_eq!(payload.hash, hex(expected.as_ref()));
+        assert_eq!(payload.hash, expected);
         assert_eq!(payload.hash.len(), 64);
     }
 

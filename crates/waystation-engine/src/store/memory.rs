@@ -1,4 +1,4 @@
-//! A store that lasts as long as the process: for tests, trials, and to measure what durability costs.
+//! A store in memory: simple and obviously right, the second backend that the suite is run on.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -15,7 +15,7 @@ use crate::id::RunId;
 
 /// A store in memory.
 #[derive(Debug, Default)]
-pub struct MemoryStore {
+pub(crate) struct MemoryStore {
     state: Mutex<State>,
 }
 

@@ -2,14 +2,15 @@
 //! suite for.
 //!
 //! - [`sqlite`]: the embedded store, one file on one machine
-//! - [`memory`]: a store that lasts as long as the process
+//! - `memory`: a second backend, for tests
 //! - `codec`: how entries become bytes
 //! - `conformance`: the suite
 
-mod codec;
+pub(crate) mod codec;
 #[cfg(test)]
 mod conformance;
-pub mod memory;
+#[cfg(test)]
+pub(crate) mod memory;
 pub mod sqlite;
 
 use std::sync::Arc;

@@ -90,17 +90,18 @@ impl Serve {
 fn start_logging() -> Result<(), Error> {
     use tracing_subscriber::EnvFilter;
     let invalid = |text: String| Error::new(Code::SettingInvalid, text);
-    let level = std::env::var("LOG_LEVEL").unwrap_or_else(|_| "warn".into());
+    let text = |name| std::env::var(name).ok().filter(|text| !text.is_empty());
+    let level = text("LOG_LEVEL").unwrap_or_else(|| "warn".into());
     let filter = EnvFilter::try_new(level.to_lowercase())
         .map_err(|error| invalid(format!("LOG_LEVEL: {error}")))?;
     let builder = tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_ansi(terminal::is_watched())
         .with_writer(std::io::stderr);
-    let started = match std::env::var("LOG_FORMAT").as_deref() {
-        Ok("json") => builder.json().try_init(),
-        Ok("pretty") | Err(_) => builder.try_init(),
-        Ok(other) => {
+    let started = match text("LOG_FORMAT").as_deref() {
+        Some("json") => builder.json().try_init(),
+        Some("pretty") | None => builder.try_init(),
+        Some(other) => {
             return Err(invalid(format!("LOG_FORMAT must be json or pretty, not {other:?}")));
         }
     };

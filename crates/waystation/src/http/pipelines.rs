@@ -7,6 +7,7 @@ use axum::routing::post;
 use axum::{Json, Router};
 use serde_json::json;
 use waystation_core::dialect::pipeline::reply as pipeline_reply;
+use waystation_core::error::Code;
 
 use super::Context;
 use super::body::Body;
@@ -39,9 +40,12 @@ async fn execute(
         return Ok((StatusCode::ACCEPTED, [("preference-applied", "respond-async")], Json(body))
             .into_response());
     }
-    let run = submitted.finished.wait().await.map_err(|error| {
+    let run = submitted.finished.wait().await.map_err(|error| match error.code {
         // The run is safe; the caller must know where to find it.
-        Failed(error.with_hint(format!("GET /runs/{id} tells how the run goes on")))
+        Code::ShuttingDown => {
+            Failed(error.with_hint(format!("GET /runs/{id} tells how the run goes on")))
+        }
+        _ => Failed(error),
     })?;
     Ok(Json(pipeline_reply::render(&run, &id)).into_response())
 }

@@ -26,7 +26,7 @@ impl IntoResponse for Failed {
             StatusCode::SERVICE_UNAVAILABLE | StatusCode::TOO_MANY_REQUESTS => {
                 (status, [(header::RETRY_AFTER, "1")], Json(body)).into_response()
             }
-            // The rest of the body stays unread, so that the connection cannot be used again.
+            // Some of the body may be unread, so that the connection cannot be used again.
             StatusCode::PAYLOAD_TOO_LARGE => {
                 (status, [(header::CONNECTION, "close")], Json(body)).into_response()
             }

@@ -27,6 +27,7 @@ async fn ping(State(context): State<Context>) -> impl IntoResponse {
 
 /// Alive. With Redis configured its state is told too, which never makes the server unhealthy.
 async fn health(State(context): State<Context>) -> Json<Value> {
+    // Existing clients know the service behind this API by that name.
     let mut body = json!({
         "status": "healthy",
         "service": "objspace-workflow-engine",

@@ -43,7 +43,8 @@ fn the_core_depends_on_nothing_that_reaches_the_world() {
     sources(&root().join("crates/waystation-core/src"), &mut files);
     for file in files.iter().filter(|file| !is_test(file)) {
         let text = std::fs::read_to_string(file).unwrap();
-        let code = text.split("#[cfg(test)]").next().unwrap();
+        // Tests at the end of a file may use what they like; declarations of test files do not end it.
+        let code = text.split("#[cfg(test)]\nmod tests {").next().unwrap();
         for forbidden in ["std::fs", "std::net", "std::env", "std::time", "std::thread", "Utc::now"]
         {
             assert!(!code.contains(forbidden), "{} uses {forbidden}", file.display());

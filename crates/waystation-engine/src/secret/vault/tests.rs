@@ -69,7 +69,7 @@ async fn names_and_values_are_checked() {
     let too_long = format!("{longest}n");
     for name in ["", "9a", "-a", ".a", "a b", "a/b", "é", "a\n", &too_long] {
         let error = vault.set(name, "value").await.unwrap_err();
-        assert_eq!(error.code, Code::SettingInvalid, "{name}");
+        assert_eq!(error.code, Code::RequestInvalid, "{name}");
     }
     vault.set("a", &"v".repeat(SECRET_BYTES_MAX)).await.unwrap();
     for value in ["", &"v".repeat(SECRET_BYTES_MAX + 1)] {

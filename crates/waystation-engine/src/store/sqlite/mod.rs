@@ -8,6 +8,8 @@ mod schema;
 mod tables;
 mod writer;
 
+pub use schema::WRITER_PRAGMAS;
+
 #[cfg(test)]
 mod tests;
 

@@ -15,8 +15,9 @@ const BUSY_TIMEOUT: Duration = Duration::from_secs(10);
 /// More than the store's distinct statements.
 const STATEMENTS_CACHED: usize = 64;
 
-/// Auto-vacuum and page size take effect only before the first table exists.
-const WRITER_PRAGMAS: &str = "
+/// How the writing connection is set up. Auto-vacuum and page size take effect only before the first
+/// table exists.
+pub const WRITER_PRAGMAS: &str = "
     PRAGMA page_size = 4096;
     PRAGMA auto_vacuum = INCREMENTAL;
     PRAGMA journal_mode = WAL;
