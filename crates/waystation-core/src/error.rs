@@ -195,10 +195,19 @@ impl From<Error> for Failure {
     }
 }
 
+/// Names that are compared to find the nearest, and their greatest length in bytes: comparing takes as
+/// long as the product of two lengths.
+const COMPARED_NAMES: usize = 2_000;
+const COMPARED_BYTES: usize = 64;
+
 /// The nearest of the known names, best first, for messages about an unknown one; three at most.
 pub fn nearest<'a>(name: &str, known: impl Iterator<Item = &'a str>) -> Vec<&'a str> {
+    if name.len() > COMPARED_BYTES {
+        return Vec::new();
+    }
     let mut scored: Vec<(f64, &str)> = known
-        .take(10_000)
+        .filter(|candidate| candidate.len() <= COMPARED_BYTES)
+        .take(COMPARED_NAMES)
         .map(|candidate| (strsim::jaro_winkler(name, candidate), candidate))
         .filter(|(score, _)| *score > 0.7)
         .collect();

@@ -2,6 +2,9 @@
 
 use serde_json::{Map, Value};
 
+use crate::error::{Code, Failure};
+use crate::limits::OUTPUT_BYTES;
+
 /// A response's body, as it could be read.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Body {
@@ -24,7 +27,7 @@ impl Body {
 /// Gives each name its value. In order: Anthropic's text goes to every name; OpenAI's text is read
 /// like a body of its own; an object gives each name the field it is called by, or else itself;
 /// everything else goes to every name whole.
-pub fn named_outputs(names: &[String], body: Body) -> Map<String, Value> {
+pub fn named_outputs(names: &[String], body: Body) -> Result<Map<String, Value>, Failure> {
     let value = match body {
         Body::Text(text) => return to_all(names, &Value::String(text)),
         Body::Json(value) => value,
@@ -41,14 +44,41 @@ pub fn named_outputs(names: &[String], body: Body) -> Map<String, Value> {
     }
 }
 
-fn to_all(names: &[String], value: &Value) -> Map<String, Value> {
-    names.iter().map(|name| (name.clone(), value.clone())).collect()
+fn to_all(names: &[String], value: &Value) -> Result<Map<String, Value>, Failure> {
+    copies(names, |_| value)
 }
 
 /// Gives each name the field it is called by, or else the whole value.
-pub fn by_name(names: &[String], value: &Value) -> Map<String, Value> {
-    let of = |name: &String| value.get(name.as_str()).unwrap_or(value).clone();
-    names.iter().map(|name| (name.clone(), of(name))).collect()
+pub fn by_name(names: &[String], value: &Value) -> Result<Map<String, Value>, Failure> {
+    copies(names, |name| value.get(name).unwrap_or(value))
+}
+
+/// One value a name, as long as all of them together are not too large: many names for a large value
+/// would multiply it.
+fn copies<'a>(
+    names: &[String],
+    of: impl Fn(&str) -> &'a Value,
+) -> Result<Map<String, Value>, Failure> {
+    let total = names.iter().map(|name| bytes_about(of(name))).fold(0, usize::saturating_add);
+    if names.len() > 1 && total > OUTPUT_BYTES {
+        let text = format!("the outputs take more than {OUTPUT_BYTES} bytes together");
+        let failure = Failure::fatal(Code::LimitExceeded, text);
+        return Err(Failure { hint: Some("give fewer outputs to this step".into()), ..failure });
+    }
+    Ok(names.iter().map(|name| (name.clone(), of(name).clone())).collect())
+}
+
+/// What a value takes in memory, roughly.
+fn bytes_about(value: &Value) -> usize {
+    const EACH: usize = 32;
+    match value {
+        Value::String(text) => EACH + text.len(),
+        Value::Array(items) => EACH + items.iter().map(bytes_about).sum::<usize>(),
+        Value::Object(fields) => {
+            EACH + fields.iter().map(|(name, value)| name.len() + bytes_about(value)).sum::<usize>()
+        }
+        _ => EACH,
+    }
 }
 
 #[cfg(test)]
@@ -60,7 +90,7 @@ mod tests {
 
     fn outputs(names: &[&str], text: &str) -> Value {
         let names: Vec<String> = names.iter().map(|name| (*name).to_owned()).collect();
-        Value::Object(named_outputs(&names, Body::parse(text.to_owned())))
+        Value::Object(named_outputs(&names, Body::parse(text.to_owned())).unwrap())
     }
 
     #[test]
@@ -103,6 +133,19 @@ mod tests {
     }
 
     #[test]
+    fn many_names_do_not_multiply_a_large_value() {
+        let text = "x".repeat(1 << 20);
+        let names = |count: usize| (0..count).map(|n| format!("n{n}")).collect::<Vec<_>>();
+        assert_eq!(by_name(&names(60), &json!(text)).unwrap().len(), 60);
+        let failure = by_name(&names(64), &json!(text)).unwrap_err();
+        assert_eq!(failure.code, Code::LimitExceeded);
+        assert!(
+            by_name(&names(1), &json!("x".repeat(OUTPUT_BYTES))).is_ok(),
+            "one copy is no more"
+        );
+    }
+
+    #[test]
     fn a_name_like_an_index_is_no_index() {
         assert_eq!(outputs(&["0"], "[1,2]"), json!({"0": [1, 2]}));
     }
@@ -120,7 +163,7 @@ mod tests {
             body in r#"[\[\]{}":,a-c0-9 ]{0,40}|\PC{0,40}"#,
         ) {
             let names: Vec<String> = names.into_iter().collect();
-            let outputs = named_outputs(&names, Body::parse(body));
+            let outputs = named_outputs(&names, Body::parse(body)).unwrap();
             prop_assert_eq!(outputs.len(), names.len());
             prop_assert!(names.iter().all(|name| outputs.contains_key(name)));
         }

@@ -6,6 +6,14 @@ pub const NODES_PER_PLAN: usize = 4_096;
 pub const EDGES_PER_PLAN: usize = 1_000_000;
 /// Nesting of a node in a definition. Plans nest it deeper, and have to stay readable.
 pub const DEFINITION_DEPTH: usize = 100;
+/// Bytes of a name: of a step, an output, a workflow, a namespace.
+pub const NAME_BYTES: usize = 256;
+/// Outputs of one step.
+pub const OUTPUTS_PER_NODE: usize = 256;
+/// Problems or warnings that one answer lists.
+pub const FINDINGS: usize = 1_000;
+/// Bytes, roughly, that the named outputs of one step may take together.
+pub const OUTPUT_BYTES: usize = 64 << 20;
 /// Bytes of one template or condition.
 pub const EXPRESSION_BYTES: usize = 8_192;
 /// Nodes of one parsed expression.

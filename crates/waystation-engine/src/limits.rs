@@ -19,6 +19,9 @@ pub const COMPRESS_BYTES_MIN: usize = 1 << 10;
 pub const ENTRIES_PER_APPEND: usize = 2_048;
 /// Runs under way at once by default; a further one is refused as busy.
 pub const RUNS_LIVE: usize = 20_000;
+/// Nodes with effects that one run has under way; a further one waits unprepared, so that a wide run
+/// neither fills memory with its requests nor takes all places.
+pub const EFFECTS_PER_RUN: usize = 64;
 /// Nodes with effects under way at once by default; a further one waits its turn.
 pub const NODES_LIVE: usize = 1_024;
 /// Bytes of a response body that a node keeps by default; a longer one fails the node.

@@ -1,6 +1,7 @@
 //! Workflows made of blocks: blocks into a pipeline, the pipeline run here or elsewhere, the result
 //! kept as a block.
 
+use std::collections::HashSet;
 use std::time::Duration;
 
 use reqwest::header::{CONTENT_TYPE, HeaderValue};
@@ -121,6 +122,10 @@ fn webhook_url(base: &str, workflow: &str) -> Result<String, Error> {
 }
 
 async fn load(app: &App, namespace: &str, ids: &[String]) -> Result<Vec<Value>, ExecuteFailed> {
+    let mut seen = HashSet::new();
+    if let Some(twice) = ids.iter().find(|id| !seen.insert(*id)) {
+        return Err(ExecuteFailed::Transform(vec![format!("Duplicate USID: {twice}")]));
+    }
     let (mut blocks, mut missing) = (Vec::with_capacity(ids.len()), Vec::new());
     for id in ids {
         match app.engine.store().block(namespace, id).await.map_err(Error::from)? {

@@ -5,7 +5,7 @@ use std::ops::Range;
 use serde_json::Value;
 
 use super::functions::Apply;
-use super::path::Key;
+use super::path::{Key, is_secret};
 use super::pattern::Pattern;
 
 /// The position of a node in its tree.
@@ -22,6 +22,17 @@ impl Tree {
     /// One node.
     pub(super) fn node(&self, id: Id) -> &Node {
         &self.nodes[id as usize]
+    }
+
+    /// Where it makes something of a secret. What a secret is turned into could not be recognised and
+    /// kept out of results, so a secret is used as it is.
+    pub(super) fn secret_at_work(&self) -> Option<Range<usize>> {
+        let is_secret = |node: &&Node| match &node.kind {
+            Kind::Path { keys, .. } => is_secret(keys),
+            _ => false,
+        };
+        let secret = self.nodes.iter().find(is_secret)?;
+        (self.nodes.len() > 1).then(|| secret.place())
     }
 
     /// The static paths that occur in it.

@@ -10,7 +10,7 @@ use super::evaluate::{Evaluator, Stop};
 use super::explain::explain;
 use super::operators::is_truthy;
 use super::parser::parse;
-use super::path::{Key, Scope};
+use super::path::{Key, Scope, is_secret};
 use super::problem::Problem;
 
 /// A parsed expression.
@@ -22,7 +22,11 @@ pub struct Expression {
 impl Expression {
     /// Parses a source; `known` says whether a name with dashes exists.
     pub fn parse(source: &str, known: &dyn Fn(&str) -> bool) -> Result<Expression, Problem> {
-        parse(source, known).map(|tree| Expression { tree })
+        let tree = parse(source, known)?;
+        if tree.paths().any(is_secret) {
+            return Err(Problem::at(0..source.len(), "a condition cannot look at a secret"));
+        }
+        Ok(Expression { tree })
     }
 
     /// Its value, which a scope may lend. A name that does not exist is a problem.

@@ -112,3 +112,7 @@ pub(super) fn push_name(text: &mut String, name: &str) {
 pub(super) fn is_word(c: char) -> bool {
     c == '_' || c == '$' || c.is_alphanumeric()
 }
+/// Whether a path leads to a secret.
+pub(super) fn is_secret(path: &[Key]) -> bool {
+    matches!(path.first(), Some(Key::Name(name)) if &**name == "secrets")
+}

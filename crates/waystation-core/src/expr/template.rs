@@ -20,6 +20,8 @@ use crate::plan::Missing;
 const ALLOWANCE: Allowance = Allowance { nodes: 50 * EXPRESSION_NODES, pattern_bytes: 4 << 20 };
 /// The most problems that are listed.
 const PROBLEMS: usize = 1_000;
+/// Placeholders of one rendering that are explained: finding the nearest names takes a while.
+const WARNINGS: usize = 100;
 
 /// A value whose strings may hold `{{ … }}`, at any depth; keys never do.
 #[derive(Debug)]
@@ -196,6 +198,10 @@ impl Compiler<'_> {
             let place = range.start - 2..range.end + 2;
             read = place.end;
             let tree = parse_hole(source, range, self.known, &mut self.allowance)?;
+            if let Some(secret) = tree.secret_at_work() {
+                let message = "a secret can only be used as it is, without filters and operators";
+                return Err(Problem::at(secret, message));
+            }
             holes.push(Hole { place, tree });
         }
         holes.shrink_to_fit();
@@ -268,15 +274,16 @@ impl<'r> Renderer<'r> {
             Err(stop) => stop,
         };
         let stays = smart_primitives && matches!(stop, Stop::Missing(_));
+        if stays && self.warnings.len() >= WARNINGS {
+            return Ok(None);
+        }
         let fresh = Budget::new();
         let mut problem = explain(&Evaluator { budget: &fresh, ..evaluator }, stop);
         if !stays {
             return Err(problem);
         }
-        if self.warnings.len() < PROBLEMS {
-            problem.message.push_str("; the placeholder stays as it is written");
-            self.warnings.push(problem.in_key(&text.key));
-        }
+        problem.message.push_str("; the placeholder stays as it is written");
+        self.warnings.push(problem.in_key(&text.key));
         Ok(None)
     }
 }

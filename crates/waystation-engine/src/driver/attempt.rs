@@ -14,8 +14,8 @@ use waystation_core::error::{Code, Failure};
 use waystation_core::plan::{Node, NodeIndex};
 
 use super::shared::Shared;
-use crate::node::{Call, Effect, Outcome};
-use crate::secret::{Redactor, Vault};
+use crate::node::{Call, Effect, Outcome, http};
+use crate::secret::{Redactor, Secret};
 
 /// An attempt that is about to be made.
 pub(super) struct Attempt {
@@ -24,7 +24,8 @@ pub(super) struct Attempt {
     effect: Arc<dyn Effect>,
     call: Call,
     timeout: Duration,
-    secrets: Vec<String>,
+    /// The secrets in the settings, as they were then.
+    secrets: Vec<Secret>,
 }
 
 /// How an attempt came out.
@@ -49,11 +50,11 @@ impl Attempt {
         definition: &Node,
         effect: Arc<dyn Effect>,
         (config, idempotency_key): (Value, String),
-        secrets: &[String],
+        secrets: Vec<Secret>,
     ) -> Attempt {
         let call = Call { idempotency_key, config, outputs: definition.outputs.clone() };
         let timeout = Duration::from_millis(definition.timeout_ms);
-        Attempt { node, number, effect, call, timeout, secrets: secrets.to_vec() }
+        Attempt { node, number, effect, call, timeout, secrets }
     }
 
     pub(super) fn make(self, shared: Arc<Shared>) -> Underway {
@@ -70,7 +71,7 @@ impl Attempt {
             Ok(Err(_)) => Err(panicked()),
             Err(_) => Err(timed_out(timeout)),
         };
-        let outcome = redacted(outcome, &shared.vault, &secrets);
+        let outcome = presentable(outcome, &secrets);
         Ended { node, attempt: number, outcome }
     }
 }
@@ -111,24 +112,22 @@ fn timed_out(timeout: Duration) -> Failure {
     Failure::retryable(Code::Timeout, text, None)
 }
 
-/// Takes the values of the secrets that a node used out of what it gives.
-pub(super) fn redacted(outcome: Outcome, vault: &Vault, names: &[String]) -> Outcome {
-    if names.is_empty() {
-        return outcome;
-    }
-    let secrets: Vec<_> = names.iter().filter_map(|name| vault.get(name).ok()).collect();
-    let redactor = Redactor::new(&secrets);
-    match outcome {
-        Ok(mut completion) => {
-            redactor.redact_value(&mut completion.output);
-            Ok(completion)
-        }
-        Err(mut failure) => {
-            failure.message = redactor.redact_text(&failure.message).into_owned();
-            failure.hint = failure.hint.map(|hint| redactor.redact_text(&hint).into_owned());
-            Err(failure)
+/// Takes the values of the secrets that a node used out of what it gives. Only then is a quoted answer
+/// cut: a secret that is cut could not be recognised.
+pub(super) fn presentable(outcome: Outcome, secrets: &[Secret]) -> Outcome {
+    let mut outcome = outcome;
+    if !secrets.is_empty() {
+        let redactor = Redactor::new(secrets);
+        match &mut outcome {
+            Ok(completion) => redactor.redact_value(&mut completion.output),
+            Err(failure) => {
+                failure.message = redactor.redact_text(&failure.message).into_owned();
+                let hint = failure.hint.take();
+                failure.hint = hint.map(|hint| redactor.redact_text(&hint).into_owned());
+            }
         }
     }
+    outcome.map_err(http::cut_quotation)
 }
 
 /// A random number for the spread of retries.

@@ -1,7 +1,7 @@
 //! One run under way: its state in memory, what it still has to do, and what it waits for.
 
 use std::cell::OnceCell;
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -12,6 +12,7 @@ use tokio::sync::watch;
 use tokio::time::Instant;
 use waystation_core::entry::{Data, Entry, Fact, Level, Outcome, Start, Timer};
 use waystation_core::error::{Code, Error, Failure};
+use waystation_core::limits::LOG_LINES_PER_RUN;
 use waystation_core::plan::NodeIndex;
 use waystation_core::prepare::{Prepared, prepare};
 use waystation_core::run::{NodeRecord, Run};
@@ -22,15 +23,17 @@ use super::handle::{Command, Finished, Handle};
 use super::plans::Definition;
 use super::shared::{Shared, closing_down};
 use crate::id::{RunId, now_ms};
-use crate::limits::{ENTRIES_PER_APPEND, SLEEP_IN_MEMORY};
+use crate::limits::{EFFECTS_PER_RUN, ENTRIES_PER_APPEND, SLEEP_IN_MEMORY};
 use crate::node::{self, NodeType, PureCall};
+use crate::secret::Secret;
 use crate::store::{Append, Finished as FinishedRow, NewRun, Status};
 
 /// Actions that a new run may perform in its caller's task: a short run of pure nodes is done before
 /// a task of its own would have started.
 const ACTIONS_INLINE: usize = 256;
-/// Actions between two looks at other tasks' needs.
+/// Actions between two looks at other tasks' needs, and the time after which the next one waits.
 const ACTIONS_PER_TURN: usize = 1_024;
+const TURN: Duration = Duration::from_millis(5);
 
 pub(super) struct Live {
     shared: Arc<Shared>,
@@ -46,6 +49,8 @@ pub(super) struct Live {
     new_run: Option<NewRun>,
     /// Attempts that begin as soon as everything before them is durable.
     starting: Vec<Attempt>,
+    /// Nodes with effects, not yet prepared, for which the run has no place.
+    waiting: VecDeque<(NodeIndex, u32)>,
     attempts: Attempts,
     timers: BTreeSet<(u64, Timer)>,
     /// When the store wakes the run, as far as this process has told it.
@@ -107,6 +112,7 @@ impl Live {
             batch,
             new_run: None,
             starting: Vec::new(),
+            waiting: VecDeque::new(),
             attempts: FuturesUnordered::new(),
             timers: BTreeSet::new(),
             stored_wake: None,
@@ -151,6 +157,9 @@ impl Live {
                 }
                 tokio::task::yield_now().await;
             }
+            if self.refill() {
+                continue;
+            }
             // What is asked of the run, and a moment that has come before anything started, during a
             // pause of the process, decide what starts at all.
             if self.run.outcome.is_none() && (self.obey(handle) || self.fire_timers()) {
@@ -159,6 +168,7 @@ impl Live {
             let is_closing = *closing.borrow_and_update();
             if is_closing {
                 self.starting.clear();
+                self.waiting.clear();
             }
             for index in 0..self.starting.len() {
                 let (node, attempt) = (self.starting[index].node, self.starting[index].number);
@@ -182,6 +192,15 @@ impl Live {
             }
             self.wait(handle, may_sleep, &mut closing).await;
         }
+    }
+
+    /// Lets nodes that wait for a place have those that are free; answers whether there were any.
+    fn refill(&mut self) -> bool {
+        let taken = self.starting.len() + self.attempts.len();
+        let free = EFFECTS_PER_RUN.saturating_sub(taken).min(self.waiting.len());
+        let next = self.waiting.drain(..free).rev();
+        self.actions.extend(next.map(|(node, attempt)| Action::Start { node, attempt }));
+        free > 0
     }
 
     /// Waits for whatever comes first, and records results; timers and commands are recorded in the
@@ -250,7 +269,11 @@ impl Live {
 
     /// Performs actions, and those that follow from them; answers whether some are left.
     fn perform(&mut self, most: usize) -> bool {
+        let began = Instant::now();
         for _ in 0..most {
+            if began.elapsed() > TURN {
+                break;
+            }
             let Some(action) = self.actions.pop() else { return false };
             match action {
                 Action::Start { node, attempt } => self.start(node, attempt),
@@ -280,6 +303,9 @@ impl Live {
     }
 
     fn log(&mut self, node: Option<NodeIndex>, level: Level, message: String) {
+        if self.run.log.len() > LOG_LINES_PER_RUN as usize {
+            return;
+        }
         self.record(Fact::Logged { node, level, message });
     }
 
@@ -291,6 +317,9 @@ impl Live {
         if let Some(NodeRecord { output: Some(output), port, .. }) = self.reuse.get(node as usize) {
             let (output, port) = (Data::Value(Arc::clone(output)), port.as_deref().map(Into::into));
             return self.record(Fact::NodeCompleted { node, attempt, output, port });
+        }
+        if self.has_effect(node) && self.starting.len() + self.attempts.len() >= EFFECTS_PER_RUN {
+            return self.waiting.push_back((node, attempt));
         }
         let vault = Arc::clone(&self.shared.vault);
         let lacking = OnceCell::new();
@@ -315,17 +344,24 @@ impl Live {
                 for warning in warnings {
                     self.log(Some(node), Level::Warning, warning);
                 }
-                self.dispatch(node, attempt, config, &secrets);
+                // As they are now: an attempt may outlast them.
+                let secrets = secrets.iter().filter_map(|name| vault.get(name).ok()).collect();
+                self.dispatch(node, attempt, config, secrets);
             }
         }
     }
 
-    fn dispatch(&mut self, node: NodeIndex, attempt: u32, config: Value, secrets: &[String]) {
+    fn has_effect(&self, node: NodeIndex) -> bool {
+        let kind = &self.run.program.plan.nodes[node as usize].kind;
+        matches!(self.shared.registry.get(kind), Some(NodeType::Effect(_)))
+    }
+
+    fn dispatch(&mut self, node: NodeIndex, attempt: u32, config: Value, secrets: Vec<Secret>) {
         let definition = &self.run.program.plan.nodes[node as usize];
         match self.shared.registry.get(&definition.kind) {
             Some(NodeType::Pure(evaluate)) => {
                 let outcome = self.evaluate(*evaluate, node, config);
-                let outcome = super::attempt::redacted(outcome, &self.shared.vault, secrets);
+                let outcome = super::attempt::presentable(outcome, &secrets);
                 self.ended(Ended { node, attempt, outcome });
             }
             Some(NodeType::Effect(effect)) => {
@@ -388,6 +424,7 @@ impl Live {
         // What was asked for before the end came must not be recorded after it.
         self.actions.clear();
         self.starting.clear();
+        self.waiting.clear();
         self.attempts.clear();
         self.timers.clear();
         self.record(Fact::RunFinished { outcome });

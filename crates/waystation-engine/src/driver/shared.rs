@@ -159,7 +159,7 @@ impl Shared {
     pub(super) fn drive(self: &Arc<Self>, live: Live, handle: Arc<Handle>) {
         self.handles().insert(live.id(), Arc::clone(&handle));
         let driving = Driving::new(Arc::clone(self));
-        tokio::spawn(async move { driving.run(live, handle).await });
+        tokio::spawn(driving.run(live.id(), std::future::ready(Ok(live)), handle));
     }
 
     /// Brings an unfinished run into memory, unless it is there, and gives its end.
@@ -174,12 +174,8 @@ impl Shared {
         drop(handles);
         let shared = Arc::clone(self);
         let driving = Driving::new(Arc::clone(self));
-        tokio::spawn(async move {
-            match Live::recover(&shared, id).await {
-                Ok(live) => driving.run(live, handle).await,
-                Err(error) => shared.give_up(id, &handle, error),
-            }
-        });
+        let recovered = async move { Live::recover(&shared, id).await };
+        tokio::spawn(driving.run(id, recovered, handle));
         finished
     }
 
@@ -292,13 +288,21 @@ impl Driving {
     }
 
     /// Drives a run. A fault of this program must not leave anybody waiting for ever.
-    async fn run(self, live: Live, handle: Arc<Handle>) {
-        let id = live.id();
-        let driven = AssertUnwindSafe(live.drive(Arc::clone(&handle))).catch_unwind().await;
-        if driven.is_err() {
-            tracing::error!(run = %id, "a fault of this program stopped a run");
-            let error = Error::new(Code::Internal, "the run hit a fault of this program");
-            self.0.leave(id, &handle, error);
+    async fn run(
+        self,
+        id: RunId,
+        live: impl Future<Output = Result<Live, Error>>,
+        handle: Arc<Handle>,
+    ) {
+        let work = async {
+            match live.await {
+                Ok(live) => live.drive(Arc::clone(&handle)).await,
+                Err(error) => self.0.give_up(id, &handle, error),
+            }
+        };
+        if AssertUnwindSafe(work).catch_unwind().await.is_err() {
+            let text = "the run hit a fault of this program";
+            self.0.give_up(id, &handle, Error::new(Code::Internal, text));
         }
     }
 }

@@ -10,13 +10,14 @@ use tokio::sync::Semaphore;
 use waystation_core::entry::Outcome as RunOutcome;
 use waystation_core::error::{Code, Error, Failure};
 use waystation_core::plan::{
-    Dialect, Edge, Join, Missing, Node, OnFailure, PLAN_FORMAT, Plan, Retry, Shape, When,
+    Dialect, Edge, Join, Missing, Node, OnFailure, PLAN_FORMAT, Plan, Retry, Selection, Shape, When,
 };
 use waystation_core::run::Run;
 
 use super::plans::source_key;
 use super::{Engine, Parts, Settings, Submission, Submitted};
 use crate::egress::{HttpClient, Policy, Reach};
+use crate::limits::EFFECTS_PER_RUN;
 use crate::node::{Call, Effect, NodeType, Outcome, Registry};
 use crate::secret::{Sealer, Vault};
 use crate::store::memory::MemoryStore;
@@ -47,7 +48,7 @@ impl Effect for Probe {
             Some("panic") => panic!("as the test wants"),
             Some("hang") => std::future::pending().await,
             Some("later") => Err(Failure::retryable(Code::HttpStatus, "HTTP 503", Some(3_600_000))),
-            _ => Ok(json!({ "key": call.idempotency_key }).into()),
+            _ => Ok(json!({ "key": call.idempotency_key, "says": call.config["says"] }).into()),
         }
     }
 }
@@ -184,6 +185,49 @@ async fn no_more_effects_are_under_way_than_allowed() {
     assert_eq!(run(&engine, &plan(nodes, false)).await.outcome, Some(RunOutcome::Completed));
     assert!(probe.most.load(Ordering::SeqCst) <= 3);
     assert_eq!(probe.calls.load(Ordering::SeqCst), 20);
+}
+
+#[tokio::test]
+async fn a_wide_run_has_so_many_effects_under_way_and_ends_all_the_same() {
+    let width = EFFECTS_PER_RUN * 3;
+    let probe = Arc::new(Probe { gate: Some(Semaphore::new(0)), ..Probe::default() });
+    let engine = in_memory(&probe, Settings::default());
+    let nodes = (0..width).map(|index| {
+        let mut waits = node(index, "probe", json!({ "does": "wait" }));
+        waits.timeout_ms = 60_000;
+        // Most of those that wait for a place find their gate closed when they get it.
+        if index > EFFECTS_PER_RUN && index % 5 > 0 {
+            waits.selections =
+                vec![Selection { output: "selection_none".into(), member: "x".into() }];
+        }
+        waits
+    });
+    let submitted = submit(&engine, &plan(nodes.collect(), false)).await.unwrap();
+    let under_way = || probe.calls.load(Ordering::SeqCst);
+    until("all places are taken", async || under_way() == EFFECTS_PER_RUN).await;
+    probe.gate.as_ref().unwrap().add_permits(width);
+    let run = submitted.finished.wait().await.unwrap();
+    assert_eq!(run.outcome, Some(RunOutcome::Completed));
+    assert_eq!(probe.most.load(Ordering::SeqCst), EFFECTS_PER_RUN);
+    assert!(probe.calls.load(Ordering::SeqCst) < width);
+}
+
+/// What a node used is kept out of what it gives, also when it has changed meanwhile.
+#[tokio::test]
+async fn a_secret_that_changes_during_an_attempt_stays_unseen() {
+    let probe = Arc::new(Probe { gate: Some(Semaphore::new(0)), ..Probe::default() });
+    let engine = in_memory(&probe, Settings::default());
+    let vault = Arc::clone(&engine.shared.vault);
+    vault.set("TOKEN", "the-old-value").await.unwrap();
+    let config = json!({ "does": "wait", "says": "{{secrets.TOKEN}}" });
+    let mut says = node(0, "probe", config);
+    says.timeout_ms = 60_000;
+    let submitted = submit(&engine, &plan(vec![says], true)).await.unwrap();
+    until("the attempt", async || probe.calls.load(Ordering::SeqCst) == 1).await;
+    vault.set("TOKEN", "the-new-value").await.unwrap();
+    probe.gate.as_ref().unwrap().add_permits(1);
+    let run = submitted.finished.wait().await.unwrap();
+    assert_eq!(run.nodes[0].output.as_ref().unwrap()["says"], "[redacted]");
 }
 
 #[tokio::test]

@@ -275,7 +275,11 @@ impl Office {
             }
             // What is larger than anybody reads was still taken.
             Ok(Err(SendError::TooLarge { .. })) => ("delivered", None),
-            Ok(Err(error)) => ("failed", Some(Refusal { reason: error.to_string(), gone: false })),
+            Ok(Err(error)) => {
+                // What the policy forbids or nobody can call stays so.
+                let gone = matches!(error, SendError::Refused(_) | SendError::Invalid(_));
+                ("failed", Some(Refusal { reason: error.to_string(), gone }))
+            }
             Err(_) => {
                 let reason = format!("no answer within {} seconds", DELIVERY_TIMEOUT.as_secs());
                 ("failed", Some(Refusal { reason, gone: false }))

@@ -12,5 +12,5 @@ pub(super) fn set(call: &mut PureCall<'_>) -> Outcome {
     if call.outputs.is_empty() {
         return Ok(value.into());
     }
-    Ok(Value::Object(by_name(call.outputs, &value)).into())
+    Ok(Value::Object(by_name(call.outputs, &value)?).into())
 }

@@ -46,5 +46,6 @@ fn mermaid(plan: &Plan) -> String {
 }
 
 fn escaped(text: &str) -> String {
+    let text = terminal::plain(text);
     text.replace('&', "&amp;").replace('"', "&quot;").replace('<', "&lt;").replace('\n', " ")
 }

@@ -9,6 +9,7 @@ use serde::Deserialize;
 use serde_json::Value;
 use waystation_core::error::{Code, Error};
 use waystation_engine::egress::{HttpClient, Policy, Reach, Request};
+use waystation_engine::store::sqlite::is_owned;
 
 use super::serve::ADDRESS_FILE;
 use crate::http::{INSTANCE_HEADER, TOKEN_HEADER};
@@ -28,6 +29,10 @@ pub(super) struct Server {
 impl Server {
     /// The server of a data directory, if one runs.
     pub(super) async fn of(data: &Path) -> Option<Server> {
+        // What a killed server left must not lead to whoever has got its address since.
+        if !is_owned(data) {
+            return None;
+        }
         let text = std::fs::read_to_string(data.join(ADDRESS_FILE)).ok()?;
         let told: Value = serde_json::from_str(&text).ok()?;
         // A server on all addresses is reached on this machine's own.

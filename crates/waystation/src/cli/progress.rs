@@ -6,7 +6,7 @@ use std::time::Duration;
 use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
 use serde_json::Value;
 
-use super::terminal::{duration, is_watched, say, style};
+use super::terminal::{duration, is_watched, plain_value, say, style};
 
 /// Letters of an error that fit beside a spinner.
 const SPINNER_CHARS: usize = 50;
@@ -40,6 +40,7 @@ impl Progress {
 
     /// Shows what is new in the steps of a run.
     pub(super) fn update(&mut self, steps: &Value) {
+        let steps = plain_value(steps);
         for step in steps.as_array().into_iter().flatten() {
             let (usid, status) = (text(step, "usid"), text(step, "status"));
             let attempts = step["attempts"].as_u64().unwrap_or(0);

@@ -184,6 +184,7 @@ async fn cancel(server: &Server, path: &str) -> Result<(), Error> {
 }
 
 fn summary(detail: &Value) {
+    let detail = &terminal::plain_value(detail);
     let reply = &detail["result"];
     let time = terminal::duration(reply["execution_time"].as_f64().unwrap_or(0.0));
     let id = detail["execution_id"].as_str().unwrap_or_default();

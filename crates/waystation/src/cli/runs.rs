@@ -99,6 +99,7 @@ impl List {
             "RUN", "STATUS", "STARTED", "TIME"
         ));
         for row in rows.iter().map(view::row) {
+            let row = terminal::plain_value(&row);
             let text = |field: &str| row[field].as_str().unwrap_or_default().to_owned();
             let time = row["execution_time"].as_f64().map(terminal::duration).unwrap_or_default();
             let (id, status, started) = (text("execution_id"), text("status"), text("created_at"));
@@ -133,6 +134,7 @@ async fn show(config: &Config, text: &str, json: bool) -> Outcome {
 }
 
 fn print_detail(detail: &Value) {
+    let detail = &terminal::plain_value(detail);
     let text = |value: &Value| value.as_str().unwrap_or("-").to_owned();
     for field in ["execution_id", "workflow_id", "namespace", "status", "created_at", "finished_at"]
     {

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use clap::Args;
-use clap::builder::FalseyValueParser;
+use clap::builder::BoolishValueParser;
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
 use serde_json::json;
 use waystation_core::error::{Code, Error};
@@ -38,7 +38,7 @@ pub(super) struct Serve {
     #[arg(long, env = "PORT", default_value_t = 8080)]
     port: u16,
     /// Serve other machines although callers are not asked who they are.
-    #[arg(long, env = "WAYSTATION_OPEN", value_parser = FalseyValueParser::new())]
+    #[arg(long, env = "WAYSTATION_OPEN", value_parser = BoolishValueParser::new())]
     open: bool,
 }
 
@@ -89,9 +89,15 @@ impl Serve {
 
 fn start_logging() -> Result<(), Error> {
     use tracing_subscriber::EnvFilter;
+    use tracing_subscriber::filter::LevelFilter;
     let invalid = |text: String| Error::new(Code::SettingInvalid, text);
     let text = |name| std::env::var(name).ok().filter(|text| !text.is_empty());
     let level = text("LOG_LEVEL").unwrap_or_else(|| "warn".into());
+    // A lone word is a level; the filter would take any other for the name of a part of the program.
+    if !level.contains(['=', ',']) && level.parse::<LevelFilter>().is_err() {
+        let levels = "off, error, warn, info, debug or trace";
+        return Err(invalid(format!("LOG_LEVEL must be {levels}, not {level:?}")));
+    }
     let filter = EnvFilter::try_new(level.to_lowercase())
         .map_err(|error| invalid(format!("LOG_LEVEL: {error}")))?;
     let builder = tracing_subscriber::fmt()

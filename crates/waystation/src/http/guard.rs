@@ -18,7 +18,10 @@ pub(super) async fn check(
     request: Request,
     next: Next,
 ) -> Response {
-    if context.is_local && !comes_from_here(request.headers()) {
+    // HTTP/2 names the host in the request's address.
+    let authority = request.uri().authority().map(|authority| authority.as_str().to_owned());
+    let named_here = authority.is_none_or(|authority| is_local(name_of(&authority)));
+    if context.is_local && !(named_here && comes_from_here(request.headers())) {
         let error = Error::new(Code::Forbidden, "This server answers only its own machine")
             .with_hint("call it as http://127.0.0.1, or start it with --host and --open");
         return Failed(error).into_response();

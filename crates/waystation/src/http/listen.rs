@@ -54,10 +54,13 @@ pub async fn serve(
     let places = Arc::new(Semaphore::new(CONNECTIONS_MAX));
     tokio::pin!(stop);
     loop {
-        // The semaphore is never closed.
-        let place = Arc::clone(&places).acquire_owned().await;
-        let stream = tokio::select! {
-            stream = accept(&listener) => stream,
+        let next = async {
+            // The semaphore is never closed.
+            let place = Arc::clone(&places).acquire_owned().await;
+            (place, accept(&listener).await)
+        };
+        let (place, stream) = tokio::select! {
+            next = next => next,
             () = &mut stop => return Connections(connections),
         };
         let connection = builder.serve_connection(TokioIo::new(stream), service.clone());

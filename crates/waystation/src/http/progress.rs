@@ -10,6 +10,7 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 use waystation_core::dialect::pipeline::notify::Notifier;
 use waystation_core::error::{Code, Error};
+use waystation_core::limits::NAME_BYTES;
 use waystation_engine::event::signature::{Headers, ID_HEADER, SIGNATURE_HEADER, TIMESTAMP_HEADER};
 use waystation_engine::id::{RunId, now_ms};
 use waystation_engine::store::{Progress, RunFilter, RunRow};
@@ -24,7 +25,9 @@ use crate::view;
 /// Runs in one page of history, at the most.
 const PAGE_MAX: usize = 50;
 /// Received notifications that a history looks through.
-const NOTIFICATIONS_MAX: usize = 5_000;
+const NOTIFICATIONS_MAX: usize = 1_000;
+/// Bytes of a received notification: this engine's own are far below.
+const NOTIFICATION_BYTES_MAX: usize = 256 << 10;
 
 pub(super) fn routes() -> Router<Context> {
     Router::new()
@@ -67,6 +70,10 @@ async fn take(
         };
         key.verify(signed, body.text()?.as_bytes(), now_ms() / 1_000)?;
     }
+    if body.text()?.len() > NOTIFICATION_BYTES_MAX {
+        let text = format!("A notification has at most {NOTIFICATION_BYTES_MAX} bytes");
+        return Err(Error::new(Code::BodyTooLarge, text).into());
+    }
     let event = body.object()?;
     let named = |name: &str| event.get(name).and_then(Value::as_str).map(str::to_owned);
     if named("event").is_none() {
@@ -82,6 +89,12 @@ async fn take(
         received: now_ms(),
         event: Value::Object(event),
     };
+    let names =
+        [&progress.webhook_id, &progress.namespace, &progress.workflow, &progress.execution];
+    if names.iter().any(|name| name.len() > NAME_BYTES) {
+        let text = format!("A name in the notification is longer than {NAME_BYTES} bytes");
+        return Err(Error::new(Code::RequestInvalid, text).into());
+    }
     let is_new = context.app.engine.store().put_progress(progress).await.map_err(Error::from)?;
     Ok(Json(json!({ "success": true, "received": is_new })))
 }

@@ -9,6 +9,7 @@ use super::order::{self, Dependency, Names, Room};
 use super::settings::{Findings, Settings};
 use super::step::{Step, Work, sends_query};
 use crate::expr::{Key, Template};
+use crate::limits::FINDINGS;
 use crate::plan::{
     Dialect, Edge, Join, Missing, Node, NodeIndex, OnFailure, PLAN_FORMAT, Plan, Retry, Selection,
     Shape, When,
@@ -41,6 +42,8 @@ pub fn compile(
         findings.errors.push(format!("Cycle detected in workflow dependencies: {path}"));
         Vec::new()
     });
+    findings.errors.truncate(FINDINGS);
+    findings.warnings.truncate(FINDINGS);
     if !findings.errors.is_empty() {
         return Err(findings.errors);
     }

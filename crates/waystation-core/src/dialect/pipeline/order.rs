@@ -8,6 +8,8 @@ use super::step::Step;
 use crate::error::nearest;
 use crate::limits::EDGES_PER_PLAN;
 
+/// Problems up to which unknown names are compared with the known ones, which takes a while.
+const HINTS: usize = 20;
 /// Names that the run's input always has.
 const GIVEN: [&str; 2] = ["original_input", "input_data"];
 
@@ -102,7 +104,11 @@ pub(super) fn resolve(
             match names.resolve(name) {
                 Some(steps) => found.push(dependency(name, room.take(steps), index)),
                 None if GIVEN.contains(&name.as_str()) => {}
-                None => findings.errors.push(unknown(step, index, name, names)),
+                None => {
+                    // The first few are enough to see what is meant.
+                    let has_hint = findings.errors.len() < HINTS;
+                    findings.errors.push(unknown(step, index, name, has_hint.then_some(names)));
+                }
             }
             if name.starts_with(SELECTION) && names.makers(name).is_none() {
                 findings.warnings.push(no_selection(step, index, name));
@@ -145,8 +151,8 @@ fn dependency(name: &str, producers: &[usize], index: usize) -> Dependency {
     Dependency { name: name.to_owned(), producers }
 }
 
-fn unknown(step: &Step, index: usize, name: &str, names: &Names<'_>) -> String {
-    let near = nearest(name, names.all());
+fn unknown(step: &Step, index: usize, name: &str, names: Option<&Names<'_>>) -> String {
+    let near = names.map(|names| nearest(name, names.all())).unwrap_or_default();
     let hint = match near.is_empty() {
         true => String::new(),
         false => format!(" (did you mean {}?)", near.join(", ")),

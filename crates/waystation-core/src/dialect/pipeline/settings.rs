@@ -95,7 +95,9 @@ impl Settings {
             let path = format!("PIPELINE_SETTINGS.notifications.{name}");
             match (name.as_str(), value) {
                 ("webhook_url", Value::String(url)) if url.is_empty() => {}
-                ("webhook_url", Value::String(url)) if is_web_address(url) => {
+                ("webhook_url", Value::String(url))
+                    if is_web_address(url) && !url.contains("{{") =>
+                {
                     self.webhook_url = Some(url.clone());
                 }
                 ("webhook_url", _) => {

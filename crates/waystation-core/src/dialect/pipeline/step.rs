@@ -3,7 +3,7 @@
 use serde_json::{Map, Value};
 
 use super::settings::{Findings, is_web_address, retries, timeout};
-use crate::limits::DEFINITION_DEPTH;
+use crate::limits::{DEFINITION_DEPTH, NAME_BYTES, OUTPUTS_PER_NODE};
 
 const METHODS: [&str; 6] = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE"];
 /// The step type of steps that do not say one.
@@ -14,6 +14,10 @@ const SET: &str = "set";
 /// Names that templates already know, so that an output of that name hides it or is hidden.
 const TAKEN: [&str; 7] =
     ["input", "outputs", "original_input", "input_data", "secrets", "run", "now"];
+
+/// Fields of a step that only an HTTP step reads.
+const HTTP_ONLY: [&str; 5] =
+    ["service_url", "method", "headers", "body_template", "input_prep_config"];
 
 /// A step as its author wrote it.
 #[derive(Debug, Default)]
@@ -75,6 +79,9 @@ impl Reader<'_> {
         self.check_depth();
         let kind = self.optional_text("type").unwrap_or_else(|| HTTP.into());
         let (name, usid) = (self.required_text("step_name"), self.required_text("usid"));
+        for (field, name) in [("step_name", &name), ("usid", &usid)] {
+            self.check_names(field, name.as_slice());
+        }
         let work = match kind.as_str() {
             HTTP => Some(self.http()),
             SET => self.set(),
@@ -103,6 +110,13 @@ impl Reader<'_> {
 
     /// A value may well be null.
     fn set(&mut self) -> Option<Work> {
+        for field in HTTP_ONLY {
+            if self.fields.contains_key(field) {
+                let text =
+                    format!("{}: Field {field} has no effect on a step of type set", self.prefix);
+                self.findings.warnings.push(text);
+            }
+        }
         match self.fields.shift_remove("value") {
             Some(value) => Some(Work::Set { value }),
             None => self.problem("Missing required field: value"),
@@ -191,6 +205,12 @@ impl Reader<'_> {
         let Some(texts) = texts else {
             return self.problem("Outputs must be non-empty strings").unwrap_or_default();
         };
+        if texts.len() > OUTPUTS_PER_NODE {
+            return self
+                .problem(&format!("Outputs must be at most {OUTPUTS_PER_NODE}"))
+                .unwrap_or_default();
+        }
+        self.check_names("outputs", &texts);
         for name in texts.iter().filter(|name| TAKEN.contains(&name.as_str())) {
             let prefix = &self.prefix;
             let text =
@@ -202,12 +222,22 @@ impl Reader<'_> {
 
     fn texts(&mut self, field: &str) -> Vec<String> {
         let Some(value) = self.optional(field) else { return Vec::new() };
-        match serde_json::from_value(value) {
-            Ok(texts) => texts,
+        match serde_json::from_value::<Vec<String>>(value) {
+            Ok(texts) => {
+                self.check_names(field, &texts);
+                texts
+            }
             Err(_) => {
                 let text = format!("Field {field} must be an array of strings");
                 self.problem(&text).unwrap_or_default()
             }
+        }
+    }
+
+    fn check_names(&mut self, field: &str, names: &[String]) {
+        if names.iter().any(|name| name.len() > NAME_BYTES) {
+            let text = format!("Field {field} has a name longer than {NAME_BYTES} bytes");
+            self.problem::<()>(&text);
         }
     }
 

@@ -13,6 +13,7 @@ use async_trait::async_trait;
 
 use super::{Call, Effect, Outcome};
 use crate::egress::HttpClient;
+pub(crate) use outcome::cut_quotation;
 use request::Settings;
 
 /// The node type.

@@ -15,6 +15,8 @@ use crate::node::Outcome;
 
 /// Letters of a body that an error message quotes.
 const QUOTED_LETTERS: usize = 200;
+/// Letters before the quotation: `HTTP 404: `.
+const STATUS_LETTERS: usize = 10;
 
 /// A response as a result, in parts or whole, or as the failure that its status means.
 pub(super) fn judge(response: &Response, outputs: &[String], now: SystemTime) -> Outcome {
@@ -24,7 +26,7 @@ pub(super) fn judge(response: &Response, outputs: &[String], now: SystemTime) ->
     let text = text(response);
     let output = match outputs {
         [] => whole(response, text),
-        names => named_outputs(names, Body::parse(text)),
+        names => named_outputs(names, Body::parse(text))?,
     };
     Ok(Value::Object(output).into())
 }
@@ -49,14 +51,24 @@ pub(super) fn send_failure(error: &SendError) -> Failure {
 
 fn status_failure(response: &Response, now: SystemTime) -> Failure {
     let status = response.status;
-    let beginning: String = text(response).chars().take(QUOTED_LETTERS).collect();
-    let message = format!("HTTP {}: {beginning}", status.as_u16());
+    // The client has read no more of it than an error may have.
+    let message = format!("HTTP {}: {}", status.as_u16(), text(response));
     if may_pass(status) {
         let after_ms = retry_after_ms(&response.headers, now);
         Failure::retryable(Code::HttpStatus, message, after_ms)
     } else {
         Failure::fatal(Code::HttpStatus, message)
     }
+}
+
+/// Cuts the answer that an error message quotes.
+pub(crate) fn cut_quotation(mut failure: Failure) -> Failure {
+    if failure.code == Code::HttpStatus
+        && let Some((end, _)) = failure.message.char_indices().nth(STATUS_LETTERS + QUOTED_LETTERS)
+    {
+        failure.message.truncate(end);
+    }
+    failure
 }
 
 fn may_pass(status: StatusCode) -> bool {

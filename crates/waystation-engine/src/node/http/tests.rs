@@ -34,7 +34,7 @@ async fn attempt_within(policy: Policy, own: Option<SocketAddr>, mut config: Val
     let idempotency_key = "run:step".to_owned();
     // The test's configuration carries the names along.
     let outputs = serde_json::from_value(config["outputs"].take()).unwrap_or_default();
-    node.attempt(Call { idempotency_key, config, outputs }).await
+    node.attempt(Call { idempotency_key, config, outputs }).await.map_err(cut_quotation)
 }
 
 async fn get(server: &Server, outputs: Value) -> Outcome {

@@ -8,6 +8,7 @@ mod schema;
 mod tables;
 mod writer;
 
+pub use owner::is_owned;
 pub use schema::WRITER_PRAGMAS;
 
 #[cfg(test)]

@@ -38,6 +38,12 @@ pub(super) fn claim(dir: &Path) -> Result<Owner> {
     Ok(Owner { _locked: lock })
 }
 
+/// Whether a process has possession of a data directory at this moment.
+pub fn is_owned(dir: &Path) -> bool {
+    let lock = File::open(dir.join(LOCK));
+    lock.is_ok_and(|lock| matches!(lock.try_lock_shared(), Err(TryLockError::WouldBlock)))
+}
+
 fn create_directory(dir: &Path) -> std::io::Result<()> {
     let mut builder = std::fs::DirBuilder::new();
     builder.recursive(true);

@@ -41,7 +41,7 @@ impl Answer {
             (None, Some(json)) => Body::Json(json),
             (None, None) => Body::parse(self.text.unwrap_or_default()),
         };
-        Ok(named_outputs(outputs, body).into())
+        named_outputs(outputs, body).map(Into::into)
     }
 }
 
@@ -216,7 +216,7 @@ impl World {
             "merge" => Ok(Value::Null),
             "set" => {
                 let value = config["value"].take();
-                Ok(by_name(&definition.outputs, &value).into())
+                by_name(&definition.outputs, &value).map(Into::into)
             }
             "http" => return self.send(node, attempt, &config),
             other => panic!("no node type is called {other}"),
