@@ -215,3 +215,17 @@ pub fn nearest<'a>(name: &str, known: impl Iterator<Item = &'a str>) -> Vec<&'a 
     scored.dedup_by(|a, b| a.1 == b.1);
     scored.into_iter().take(3).map(|(_, candidate)| candidate).collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_nearest_names_come_first_and_long_ones_are_not_compared() {
+        let known = ["fetch", "patch", "fetched", "other"];
+        assert_eq!(nearest("fetsh", known.into_iter()), ["fetch", "fetched"]);
+        let long = "a".repeat(1 << 20);
+        assert_eq!(nearest(&long, [long.as_str()].into_iter()), [""; 0]);
+        assert_eq!(nearest("aaa", [long.as_str()].into_iter()), [""; 0]);
+    }
+}

@@ -137,3 +137,23 @@ pub(super) fn jitter() -> u16 {
     let _ = SystemRandom::new().fill(&mut bytes);
     u16::from_le_bytes(bytes)
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::node::Completion;
+
+    #[test]
+    fn what_a_node_gives_is_redacted_first_and_cut_then() {
+        let secrets = [Secret::new("swordfish".into())];
+        let quoted = format!("HTTP 404: {}swordfish, and more", "p".repeat(195));
+        let failure = Failure::fatal(Code::HttpStatus, quoted);
+        let failure = presentable(Err(failure), &secrets).unwrap_err();
+        assert_eq!(failure.message, format!("HTTP 404: {}[reda", "p".repeat(195)));
+        let given = Completion::from(json!({ "echo": "a swordfish" }));
+        let given = presentable(Ok(given), &secrets).unwrap();
+        assert_eq!(given.output, json!({ "echo": "a [redacted]" }));
+    }
+}

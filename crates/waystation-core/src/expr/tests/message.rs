@@ -21,6 +21,25 @@ fn a_warning_names_key_path_and_place() {
     insta::assert_snapshot!(problem, @r#"`toke` does not exist; nearest: `token` (in `headers.Authorization`, bytes 9..13)"#);
 }
 
+/// What a secret is turned into could not be recognised and kept out of results.
+#[test]
+fn a_secret_can_only_be_used_as_it_is() {
+    for source in ["{{secrets.KEY}}", "Bearer {{ secrets.KEY }}!", "{{(secrets.KEY)}}"] {
+        assert!(Template::compile(&json!(source), &nothing).is_ok(), "{source}");
+    }
+    for source in [
+        "{{secrets.KEY | upper}}",
+        "{{'x' if secrets.KEY starts_with 'a' else 'y'}}",
+        "{{secrets.KEY[0]}} {{[secrets.KEY]}}",
+        "{{secrets.KEY ?? ''}}",
+    ] {
+        let problems = Template::compile(&json!(source), &nothing).unwrap_err();
+        assert!(problems[0].message.contains("as it is"), "{source}: {problems:?}");
+    }
+    let problem = Expression::parse("secrets.KEY == 'x'", &nothing).unwrap_err();
+    assert_eq!(problem.message, "a condition cannot look at a secret");
+}
+
 #[test]
 fn every_problem_of_a_template_is_reported() {
     let config = json!({"a": "{{", "b": ["{{x}}", "é {{ x = 1 }}"], "c": "{{}}", "d": "{{ 'x }}"});
