@@ -74,6 +74,7 @@ pub(crate) async fn one(data: &Path, nodes: u32, out: &mut dyn Write) -> Result<
             namespace: "bench".into(),
             name: None,
             input: json!({ "original_input": 1 }),
+            warnings: Vec::new(),
         };
         let run = engine.submit(submission).await?.finished.wait().await?;
         run_ms = run_ms.min(milliseconds(started));

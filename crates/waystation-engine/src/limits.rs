@@ -36,6 +36,8 @@ pub const PLAN_CACHE_BYTES: u64 = 64 << 20;
 pub const REDIS_QUEUE: usize = 10_000;
 /// Bytes of JSON, roughly, that wait for Redis; a further value is dropped and counted.
 pub const REDIS_QUEUE_BYTES: usize = 64 << 20;
+/// Webhooks on their way to one host at once; a further one waits.
+pub const WEBHOOKS_PER_HOST: usize = 16;
 /// Webhooks on their way at once, over all runs; a further one waits.
 pub const WEBHOOKS_LIVE: usize = 64;
 /// How long a process that runs only its own runs stays for their webhooks; the next server delivers

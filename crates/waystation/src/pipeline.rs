@@ -37,12 +37,15 @@ pub struct Begun {
 pub async fn begin(app: &App, body: &str) -> Result<Begun, Refusal> {
     let request = Request::parse(body)?;
     let definition = define(app, &request)?;
+    let producers = &definition.program.producers;
+    let warnings = request.hidden(|name| producers.contains_key(name));
     let submission = Submission {
         definition: Arc::clone(&definition),
         workflow: request.workflow_id,
         namespace: request.namespace,
         name: request.workflow_name,
         input: request.input,
+        warnings,
     };
     let submitted = app.engine.submit(submission).await?;
     Ok(Begun { submitted, definition })

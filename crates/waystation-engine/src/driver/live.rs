@@ -65,6 +65,7 @@ impl Live {
         shared: &Arc<Shared>,
         definition: &Definition,
         start: Start,
+        warnings: Vec<String>,
         reuse: Option<&Run>,
     ) -> Live {
         let run = Run::new(Arc::clone(&definition.program));
@@ -80,8 +81,8 @@ impl Live {
             webhook: definition.program.plan.webhook_url.is_some(),
         });
         live.record(Fact::RunStarted(Box::new(start)));
-        for warning in &definition.warnings {
-            live.log(None, Level::Warning, warning.clone());
+        for warning in definition.warnings.iter().cloned().chain(warnings) {
+            live.log(None, Level::Warning, warning);
         }
         live
     }

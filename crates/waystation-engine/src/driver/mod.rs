@@ -55,6 +55,8 @@ pub struct Submission {
     pub name: Option<String>,
     /// The run's input.
     pub input: Value,
+    /// What in this request is probably not as its author meant it; goes to the run's log.
+    pub warnings: Vec<String>,
 }
 
 /// A run that has begun.
@@ -96,7 +98,7 @@ impl Engine {
 
     /// Begins a run. Dropping what it gives does not stop the run.
     pub async fn submit(&self, submission: Submission) -> Result<Submitted, Error> {
-        let Submission { definition, workflow, namespace, name, input } = submission;
+        let Submission { definition, workflow, namespace, name, input, warnings } = submission;
         let start = Start {
             plan: definition.program.hash.to_string(),
             workflow,
@@ -105,17 +107,18 @@ impl Engine {
             input: Data::from(input),
             retry_of: None,
         };
-        self.begin(&definition, start, None).await
+        self.begin(&definition, start, warnings, None).await
     }
 
     async fn begin(
         &self,
         definition: &Definition,
         start: Start,
+        warnings: Vec<String>,
         reuse: Option<&Run>,
     ) -> Result<Submitted, Error> {
         self.shared.admit()?;
-        let live = Live::begin(&self.shared, definition, start, reuse);
+        let live = Live::begin(&self.shared, definition, start, warnings, reuse);
         let id = live.id();
         let finished = live.launch().await?;
         Ok(Submitted { id, finished })
@@ -130,7 +133,7 @@ impl Engine {
         };
         let definition = self.shared.definition(&start.plan).await?;
         let start = Start { retry_of: Some(id.to_string()), ..start };
-        self.begin(&definition, start, Some(&previous)).await
+        self.begin(&definition, start, Vec::new(), Some(&previous)).await
     }
 
     /// Asks a run to end, and waits until it has.

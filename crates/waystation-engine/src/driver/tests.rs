@@ -111,9 +111,9 @@ async fn submit(engine: &Engine, plan: &Plan) -> Result<Submitted, Error> {
     let definition =
         engine.define::<Error>(source_key(&[&source]), || Ok((plan.clone(), Vec::new()))).unwrap();
     let (workflow, namespace) = ("w".into(), "n".into());
-    engine
-        .submit(Submission { definition, workflow, namespace, name: None, input: json!({}) })
-        .await
+    let (input, warnings) = (json!({}), Vec::new());
+    let submission = Submission { definition, workflow, namespace, name: None, input, warnings };
+    engine.submit(submission).await
 }
 
 async fn run(engine: &Engine, plan: &Plan) -> Arc<Run> {

@@ -16,7 +16,7 @@ use super::signature::{ID_HEADER, SIGNATURE_HEADER, SigningKey, TIMESTAMP_HEADER
 use crate::driver::plans::Plans;
 use crate::egress::{HttpClient, Request, SendError};
 use crate::id::{RunId, now_ms};
-use crate::limits::WEBHOOKS_LIVE;
+use crate::limits::{WEBHOOKS_LIVE, WEBHOOKS_PER_HOST};
 use crate::store::{Cursor, CursorState, Store};
 
 /// How long a receiver may take for one notification.
@@ -51,6 +51,8 @@ struct Office {
     client: Arc<HttpClient>,
     key: Option<Arc<SigningKey>>,
     places: Semaphore,
+    /// The places of each host, so that one that is silent does not hold up the others.
+    hosts: Mutex<HashMap<String, Arc<Semaphore>>>,
     rounds: Mutex<HashMap<RunId, Arc<Bell>>>,
     closing: watch::Sender<bool>,
     /// Told when a courier has left its run.
@@ -87,6 +89,7 @@ impl Courier {
             client,
             key,
             places: Semaphore::new(WEBHOOKS_LIVE),
+            hosts: Mutex::default(),
             rounds: Mutex::default(),
             closing: watch::Sender::new(false),
             left: Notify::new(),
@@ -261,7 +264,9 @@ impl Office {
     }
 
     async fn post(&self, url: &str, parcel: &Parcel) -> Result<(), Refusal> {
-        // The semaphore is never closed.
+        let host = self.host(url);
+        // The semaphores are never closed.
+        let _place_there = host.acquire().await;
         let _place = self.places.acquire().await;
         let mut request = Request::new(Method::POST, url);
         request.headers = self.headers(parcel);
@@ -287,6 +292,18 @@ impl Office {
         };
         metrics::counter!("waystation_webhooks_total", "result" => result).increment(1);
         refusal.map_or(Ok(()), Err)
+    }
+
+    /// The places of the host of an address. Hosts that nobody calls are forgotten.
+    fn host(&self, url: &str) -> Arc<Semaphore> {
+        let parsed = url::Url::parse(url).ok();
+        let name = parsed.as_ref().and_then(url::Url::host_str).unwrap_or_default();
+        let mut hosts = self.hosts.lock().unwrap_or_else(PoisonError::into_inner);
+        if hosts.len() > WEBHOOKS_LIVE {
+            hosts.retain(|_, places| Arc::strong_count(places) > 1);
+        }
+        let fresh = || Arc::new(Semaphore::new(WEBHOOKS_PER_HOST));
+        Arc::clone(hosts.entry(name.to_owned()).or_insert_with(fresh))
     }
 
     fn headers(&self, parcel: &Parcel) -> HeaderMap {

@@ -1,5 +1,6 @@
 //! `waystation validate`: checks a pipeline without running it.
 
+use std::collections::HashSet;
 use std::path::PathBuf;
 
 use clap::Args;
@@ -45,5 +46,12 @@ impl Validate {
 /// The plan of a pipeline's text.
 pub(super) fn load(text: &str, steps_max: usize) -> Result<Compiled, Failed> {
     let request = Request::parse(text).map_err(Failed::definition)?;
-    compile(request.steps, request.settings, steps_max).map_err(Failed::Definition)
+    let compiled = compile(request.steps, request.settings, steps_max);
+    let mut compiled = compiled.map_err(Failed::Definition)?;
+    let nodes = &compiled.plan.nodes;
+    let outputs: HashSet<&str> =
+        nodes.iter().flat_map(|node| &node.outputs).map(String::as_str).collect();
+    let hidden = request.hidden(|name| outputs.contains(name));
+    compiled.warnings.extend(hidden);
+    Ok(compiled)
 }

@@ -228,3 +228,15 @@ async fn the_final_result_is_the_output_of_that_name() {
         assert_eq!(reply["final_result"], expected);
     }
 }
+
+#[tokio::test]
+async fn names_that_hide_one_another_are_told() {
+    let server = Server::start().await;
+    let set = json!({ "step_name": "set", "usid": "usid-set", "type": "set", "value": 2,
+                      "outputs": ["n"] });
+    let mut body = pipeline(&[set]);
+    body["input_data"] = json!({ "n": 5, "m": 6 });
+    let reply = server.execute(&body).await;
+    let warning = "input_data.n is hidden by an output: write {{input.input_data.n}} for it";
+    assert_eq!(reply["warnings"], json!([warning]));
+}

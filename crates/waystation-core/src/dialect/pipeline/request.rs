@@ -6,10 +6,14 @@ use std::collections::BTreeMap;
 use serde_json::value::RawValue;
 use serde_json::{Map, Value};
 
+use super::step::TAKEN;
 use crate::error::{Code, Error};
 
 /// Bytes of a name.
 const NAME_BYTES: usize = 256;
+
+/// Hidden names that one answer lists.
+const HIDDEN_MAX: usize = 100;
 
 /// One request to run a pipeline.
 #[derive(Debug)]
@@ -29,6 +33,33 @@ pub struct Request<'a> {
 }
 
 impl<'a> Request<'a> {
+    /// What in the input templates cannot reach by its short name, because another has it: in words,
+    /// with the name that does reach it.
+    pub fn hidden(&self, is_output: impl Fn(&str) -> bool) -> Vec<String> {
+        let owner = |name: &str| match name {
+            _ if TAKEN.contains(&name) => Some("a name that templates already know"),
+            _ if is_output(name) => Some("an output"),
+            _ => None,
+        };
+        let data = self.input.get("input_data").and_then(Value::as_object);
+        let data_names = data.into_iter().flat_map(Map::keys);
+        let in_data = data_names.filter_map(|name| {
+            let owner = owner(name)?;
+            Some(format!(
+                "input_data.{name} is hidden by {owner}: write {{{{input.input_data.{name}}}}} for it"
+            ))
+        });
+        let fields = self.input.as_object().into_iter().flat_map(Map::keys);
+        let beside =
+            fields.filter(|name| !["original_input", "input_data"].contains(&name.as_str()));
+        let in_fields = beside.filter_map(|name| {
+            let in_data = data.is_some_and(|data| data.contains_key(name));
+            let owner = owner(name).or(in_data.then_some("input_data"))?;
+            Some(format!("{name} is hidden by {owner}: write {{{{input.{name}}}}} for it"))
+        });
+        in_data.chain(in_fields).take(HIDDEN_MAX).collect()
+    }
+
     /// Takes a body apart. The error is for a body that is no JSON object, or has fields of the wrong
     /// type, all of which it names.
     pub fn parse(body: &'a str) -> Result<Request<'a>, Error> {
@@ -121,4 +152,22 @@ fn not_an_object(body: &str, error: &serde_json::Error) -> String {
         _ => "no object",
     };
     format!("The body must be a JSON object, but it is {kind}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn hidden_names_are_told_with_those_that_reach_them() {
+        let body =
+            r#"{"input_data": {"n": 5, "now": 1, "free": 2, "both": 3}, "both": 4, "other": 5}"#;
+        let request = Request::parse(body).unwrap();
+        insta::assert_snapshot!(request.hidden(|name| name == "n").join("\n"), @r#"
+        input_data.n is hidden by an output: write {{input.input_data.n}} for it
+        input_data.now is hidden by a name that templates already know: write {{input.input_data.now}} for it
+        both is hidden by input_data: write {{input.both}} for it
+        "#);
+        assert_eq!(Request::parse("{}").unwrap().hidden(|_| true), [""; 0]);
+    }
 }

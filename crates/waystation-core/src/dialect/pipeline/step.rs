@@ -12,7 +12,7 @@ const HTTP: &str = "http";
 const SET: &str = "set";
 
 /// Names that templates already know, so that an output of that name hides it or is hidden.
-const TAKEN: [&str; 7] =
+pub(super) const TAKEN: [&str; 7] =
     ["input", "outputs", "original_input", "input_data", "secrets", "run", "now"];
 
 /// Fields of a step that only an HTTP step reads.
