@@ -424,3 +424,28 @@ async fn a_run_on_the_command_line_tells_its_receiver_to_the_end() {
     assert_eq!(ended.code, Some(0), "{}", ended.stderr);
     assert_eq!(events(&receiver.received()), chain_events(2));
 }
+
+#[tokio::test]
+async fn a_silent_receiver_does_not_hold_up_the_others() {
+    const PLACES_OF_A_HOST: usize = 16;
+    let server = Server::start().await;
+    let silent = Target::start(|_, _| std::future::pending::<Response>()).await;
+    let set = json!({ "step_name": "one", "usid": "usid-one", "type": "set", "value": 1,
+                      "outputs": ["o"] });
+    let run = |url: &str| {
+        let mut body = pipeline(std::slice::from_ref(&set));
+        body["PIPELINE_SETTINGS"] = json!({ "notifications": { "webhook_url": url } });
+        body
+    };
+    for _ in 0..100 {
+        server.execute(&run(&silent.url("/"))).await;
+    }
+    eventually("the silent one is called", async || {
+        (silent.most_under_way() == PLACES_OF_A_HOST).then_some(())
+    })
+    .await;
+    let healthy = Target::start(|_, _| async { reply(200, "") }).await;
+    server.execute(&run(&format!("http://localhost:{}/", healthy.port))).await;
+    eventually("all is told", async || (healthy.received().len() == 4).then_some(())).await;
+    assert_eq!(silent.most_under_way(), PLACES_OF_A_HOST);
+}
