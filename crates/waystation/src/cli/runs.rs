@@ -48,8 +48,8 @@ pub(super) enum Runs {
 #[derive(Args)]
 pub(super) struct List {
     /// Only runs in this state: running, completed, failed or cancelled.
-    #[arg(long)]
-    status: Option<String>,
+    #[arg(long, value_parser = status)]
+    status: Option<Status>,
     /// Only runs of this workflow.
     #[arg(long)]
     workflow: Option<String>,
@@ -59,6 +59,13 @@ pub(super) struct List {
     /// Print them as JSON.
     #[arg(long)]
     json: bool,
+}
+
+/// A status by its word; clap tells of any other, as of all wrong usage.
+fn status(text: &str) -> Result<Status, String> {
+    let known = Status::ALL.into_iter().find(|status| status.as_str() == text);
+    let words = || Status::ALL.map(Status::as_str).join(", ");
+    known.ok_or_else(|| format!("the statuses are {}", words()))
 }
 
 impl Runs {
@@ -74,17 +81,9 @@ impl Runs {
 
 impl List {
     async fn execute(self, config: &Config) -> Outcome {
-        let known = |text: &str| Status::ALL.into_iter().find(|status| status.as_str() == text);
-        let status = self.status.as_deref().map(|text| {
-            known(text).ok_or_else(|| {
-                let words = Status::ALL.map(Status::as_str).join(", ");
-                let text = format!("there is no status {text:?}; the statuses are {words}");
-                Error::new(Code::RequestInvalid, text)
-            })
-        });
         let filter = RunFilter {
             workflow: self.workflow,
-            status: status.transpose()?,
+            status: self.status,
             limit: self.limit,
             ..RunFilter::default()
         };

@@ -172,6 +172,13 @@ impl Reader<'_> {
             if !(value.is_string() || value.is_number() || value.is_boolean()) {
                 self.problem::<()>(&format!("Header {name} must be a string"));
             }
+            if !is_header_name(name) {
+                self.problem::<()>(&format!("Invalid header name: {name:?}"));
+            }
+            let text = value.as_str().filter(|text| !text.contains("{{")).unwrap_or_default();
+            if text.contains(|letter: char| letter.is_ascii_control() && letter != '\t') {
+                self.problem::<()>(&format!("Invalid header value: {name} has control characters"));
+            }
         }
         headers
     }
@@ -281,6 +288,12 @@ impl Reader<'_> {
         self.findings.errors.push(format!("{}: {text}", self.prefix));
         None
     }
+}
+
+/// A token of RFC 9110.
+fn is_header_name(name: &str) -> bool {
+    let inside = |byte: u8| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte);
+    !name.is_empty() && name.bytes().all(inside)
 }
 
 /// Whether a method sends the mapping in the query rather than as body.

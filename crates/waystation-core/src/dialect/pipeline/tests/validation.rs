@@ -100,6 +100,8 @@ fn each_field_of_a_step_with_a_wrong_value() {
         (json!({ "headers": ["a"] }), "Field headers must be an object"),
         (json!({ "headers": { "X": null } }), "Header X must be a string"),
         (json!({ "headers": { "X": ["a"] } }), "Header X must be a string"),
+        (json!({ "headers": { "a b": "x" } }), "Invalid header name: \"a b\""),
+        (json!({ "headers": { "X": "a\nb" } }), "Invalid header value: X has control characters"),
         (json!({ "input_prep_config": "json" }), "Field input_prep_config must be an object"),
         (
             json!({ "input_prep_config": { "type": "xml" } }),
