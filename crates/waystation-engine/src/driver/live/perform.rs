@@ -1,0 +1,190 @@
+//! Actions performed: nodes prepared and run, facts recorded. Nothing here waits.
+
+use std::cell::OnceCell;
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde_json::Value;
+use tokio::time::Instant;
+use waystation_core::entry::{Data, Entry, Fact, Level, Outcome};
+use waystation_core::error::{Code, Failure};
+use waystation_core::limits::LOG_LINES_PER_RUN;
+use waystation_core::plan::NodeIndex;
+use waystation_core::prepare::{Prepared, prepare};
+use waystation_core::run::NodeRecord;
+use waystation_core::scheduler::{Action, NodeStatus};
+
+use super::super::attempt::{Attempt, Ended, contained, jitter, presentable};
+use super::Live;
+use crate::id::now_ms;
+use crate::limits::EFFECTS_PER_RUN;
+use crate::node::{self, NodeType, PureCall};
+use crate::secret::Secret;
+
+/// The time after which the next action waits until other tasks have had their turn.
+const TURN: Duration = Duration::from_millis(5);
+
+impl Live {
+    /// Performs actions, and those that follow from them; answers whether some are left.
+    pub(super) fn perform(&mut self, most: usize) -> bool {
+        let began = Instant::now();
+        for _ in 0..most {
+            if began.elapsed() > TURN {
+                break;
+            }
+            let Some(action) = self.actions.pop() else { return false };
+            match action {
+                Action::Start { node, attempt } => self.start(node, attempt),
+                Action::Skip { node, reason } => self.record(Fact::NodeSkipped { node, reason }),
+                Action::SetTimer { timer, at } => {
+                    self.timers.insert((at, timer));
+                }
+                Action::Cancel { node } => self.cancel(node),
+                Action::Finish { outcome } => self.finish(outcome),
+            }
+        }
+        !self.actions.is_empty()
+    }
+
+    /// Applies a fact that is a consequence of, or news to, the present state.
+    pub(super) fn record(&mut self, fact: Fact) {
+        let entry = Entry { at: now_ms(), fact };
+        let before = self.actions.len();
+        if !self.run.apply(&entry, &mut self.actions) {
+            // News that came too late to matter, such as a result after the run's end was decided.
+            return;
+        }
+        self.shared.meters.count(&self.run, &entry.fact);
+        // The stack is popped from its end; what was asked for first has to be done first.
+        self.actions[before..].reverse();
+        self.entries.push(entry);
+    }
+
+    pub(super) fn log(&mut self, node: Option<NodeIndex>, level: Level, message: String) {
+        if self.run.log.len() > LOG_LINES_PER_RUN as usize {
+            return;
+        }
+        self.record(Fact::Logged { node, level, message });
+    }
+
+    fn start(&mut self, node: NodeIndex, attempt: u32) {
+        // The run may have ended between the request and its turn.
+        if !matches!(self.run.status(node), NodeStatus::Ready | NodeStatus::Running) {
+            return;
+        }
+        if let Some(NodeRecord { output: Some(output), port, .. }) = self.reuse.get(node as usize) {
+            let (output, port) = (Data::Value(Arc::clone(output)), port.as_deref().map(Into::into));
+            return self.record(Fact::NodeCompleted { node, attempt, output, port });
+        }
+        if self.has_effect(node) && self.starting.len() + self.attempts.len() >= EFFECTS_PER_RUN {
+            return self.waiting.push_back((node, attempt));
+        }
+        let vault = Arc::clone(&self.shared.vault);
+        let lacking = OnceCell::new();
+        let secrets = |name: &str| match vault.get(name) {
+            Ok(secret) => Some(secret.expose().to_owned()),
+            Err(error) => {
+                // The first of several is told.
+                let _ = lacking.set(error);
+                None
+            }
+        };
+        let prepared = prepare(&self.run, &self.id_text, node, attempt, now_ms(), &secrets);
+        match (prepared, lacking.into_inner()) {
+            (Prepared::Skip { reason }, _) => self.record(Fact::NodeSkipped { node, reason }),
+            (Prepared::Fail(_), Some(error)) => self.failed(node, attempt, error.into()),
+            // A placeholder instead of a secret would only be refused elsewhere, with less of a reason.
+            (Prepared::Run { warnings, .. }, Some(error)) if !warnings.is_empty() => {
+                self.failed(node, attempt, error.into());
+            }
+            (Prepared::Fail(failure), None) => self.failed(node, attempt, failure),
+            (Prepared::Run { config, warnings, secrets }, _) => {
+                for warning in warnings {
+                    self.log(Some(node), Level::Warning, warning);
+                }
+                // As they are now: an attempt may outlast them.
+                let secrets = secrets.iter().filter_map(|name| vault.get(name).ok()).collect();
+                self.dispatch(node, attempt, config, secrets);
+            }
+        }
+    }
+
+    fn has_effect(&self, node: NodeIndex) -> bool {
+        let kind = &self.run.program.plan.nodes[node as usize].kind;
+        matches!(self.shared.registry.get(kind), Some(NodeType::Effect(_)))
+    }
+
+    fn dispatch(&mut self, node: NodeIndex, attempt: u32, config: Value, secrets: Vec<Secret>) {
+        let definition = &self.run.program.plan.nodes[node as usize];
+        match self.shared.registry.get(&definition.kind) {
+            Some(NodeType::Pure(evaluate)) => {
+                let outcome = self.evaluate(*evaluate, node, config);
+                let outcome = presentable(outcome, &secrets);
+                self.ended(Ended { node, attempt, outcome });
+            }
+            Some(NodeType::Effect(effect)) => {
+                let effect = Arc::clone(effect);
+                let key = format!("{}:{}", self.id_text, definition.id);
+                let attempt =
+                    Attempt::new((node, attempt), definition, effect, (config, key), secrets);
+                self.starting.push(attempt);
+            }
+            None => {
+                let text = format!("no node type is called {}", definition.kind);
+                self.failed(node, attempt, Failure::fatal(Code::DefinitionInvalid, text));
+            }
+        }
+    }
+
+    fn evaluate(
+        &self,
+        evaluate: fn(&mut PureCall<'_>) -> node::Outcome,
+        node: NodeIndex,
+        config: Value,
+    ) -> node::Outcome {
+        let run = &self.run;
+        let upstream = || {
+            let result = |from: NodeIndex| {
+                let output = run.nodes[from as usize].output.clone()?;
+                Some((run.program.plan.nodes[from as usize].id.clone(), output))
+            };
+            run.program.sources_of(node).filter_map(result).collect()
+        };
+        let outputs = &run.program.plan.nodes[node as usize].outputs;
+        let mut call = PureCall { config, outputs, input: &run.input, upstream: &upstream };
+        contained(|| evaluate(&mut call))
+    }
+
+    pub(super) fn ended(&mut self, ended: Ended) {
+        let Ended { node, attempt, outcome } = ended;
+        match outcome {
+            Ok(node::Completion { output, port }) => {
+                let output = Data::from(output);
+                self.record(Fact::NodeCompleted { node, attempt, output, port });
+            }
+            Err(failure) => self.failed(node, attempt, failure),
+        }
+    }
+
+    fn failed(&mut self, node: NodeIndex, attempt: u32, failure: Failure) {
+        let jitter = jitter();
+        self.record(Fact::NodeFailed { node, attempt, failure, jitter });
+    }
+
+    fn cancel(&mut self, node: NodeIndex) {
+        self.starting.retain(|attempt| attempt.node != node);
+        for attempt in self.attempts.iter_mut().filter(|attempt| attempt.node() == node) {
+            attempt.stop();
+        }
+    }
+
+    fn finish(&mut self, outcome: Outcome) {
+        // What was asked for before the end came must not be recorded after it.
+        self.actions.clear();
+        self.starting.clear();
+        self.waiting.clear();
+        self.attempts.clear();
+        self.timers.clear();
+        self.record(Fact::RunFinished { outcome });
+    }
+}
