@@ -87,7 +87,8 @@ impl Template {
     }
 
     /// Whether it renders to the same value always.
-    pub fn is_constant(&self) -> bool {
+    #[cfg(test)]
+    pub(crate) fn is_constant(&self) -> bool {
         matches!(self.root, Part::Constant(_))
     }
 }

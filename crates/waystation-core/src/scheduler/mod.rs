@@ -148,11 +148,6 @@ impl Scheduler {
         self.nodes[node as usize].status
     }
 
-    /// The attempt of a node that is under way or next.
-    pub fn attempt(&self, node: NodeIndex) -> u32 {
-        self.nodes[node as usize].attempt
-    }
-
     /// Whether a node's present attempt was cut short so often that it must not be made again.
     pub fn is_worn_out(&self, node: NodeIndex) -> bool {
         let state = &self.nodes[node as usize];
@@ -160,12 +155,14 @@ impl Scheduler {
     }
 
     /// Whether the run's last entry has been applied.
-    pub fn is_ended(&self) -> bool {
+    #[cfg(test)]
+    pub(crate) fn is_ended(&self) -> bool {
         self.phase == Phase::Ended
     }
 
     /// Whether the run's end is decided, though perhaps not recorded.
-    pub fn is_ending(&self) -> bool {
+    #[cfg(test)]
+    pub(crate) fn is_ending(&self) -> bool {
         matches!(self.phase, Phase::Ending(_) | Phase::Ended)
     }
 

@@ -1,7 +1,7 @@
 //! How others see and reach a run under way: its end, its progress, its orders.
 
 use std::collections::VecDeque;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use futures_util::{Stream, stream};
 use tokio::sync::{Notify, watch};
@@ -54,18 +54,27 @@ impl Handle {
         })
     }
 
+    fn commands(&self) -> MutexGuard<'_, VecDeque<Command>> {
+        self.commands.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Tells who waits the last that is heard of the run here.
+    pub(super) fn end(&self, end: End) {
+        self.progress.send_modify(|progress| progress.end = Some(end));
+    }
+
     pub(super) fn send(&self, command: Command) {
-        self.commands.lock().unwrap_or_else(PoisonError::into_inner).push_back(command);
+        self.commands().push_back(command);
         self.wake.notify_one();
     }
 
     pub(super) fn next_command(&self) -> Option<Command> {
-        self.commands.lock().unwrap_or_else(PoisonError::into_inner).pop_front()
+        self.commands().pop_front()
     }
 
     /// Whether nothing is asked of the run.
     pub(super) fn is_quiet(&self) -> bool {
-        self.commands.lock().unwrap_or_else(PoisonError::into_inner).is_empty()
+        self.commands().is_empty()
     }
 
     pub(super) fn finished(&self) -> Finished {

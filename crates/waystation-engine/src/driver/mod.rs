@@ -16,6 +16,7 @@ mod shared;
 mod tests;
 mod wake;
 
+use std::fmt::Display;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -164,7 +165,7 @@ impl Engine {
     /// A run's line in lists.
     pub async fn row(&self, id: RunId) -> Result<RunRow, Error> {
         let row = self.shared.store.run(id).await?;
-        row.ok_or_else(|| Error::new(Code::NotFound, format!("Run {id} not found")))
+        row.ok_or_else(|| unknown_run(id))
     }
 
     /// Runs, newest first.
@@ -201,6 +202,11 @@ impl Engine {
     pub async fn shutdown(&self, grace: Duration) {
         self.shared.close(grace).await;
     }
+}
+
+/// The error for a run that is not there.
+pub fn unknown_run(id: impl Display) -> Error {
+    Error::new(Code::NotFound, format!("Run {id} not found"))
 }
 
 fn ended_how(status: Status) -> &'static str {

@@ -182,8 +182,7 @@ impl Shared {
     /// Ends the presence of a run that is not finished.
     pub(super) fn leave(&self, id: RunId, handle: &Handle, error: Error) {
         self.handles().remove(&id);
-        let end = Some(End::Left(error));
-        handle.progress.send_modify(|progress| progress.end = end);
+        handle.end(End::Left(error));
     }
 
     /// Ends the presence of a run that could not go on. One that the store stopped is tried again.
@@ -212,8 +211,7 @@ impl Shared {
 
     pub(super) fn finish(&self, id: RunId, handle: &Handle, run: Run) {
         self.handles().remove(&id);
-        let end = Some(End::Finished(Arc::new(run)));
-        handle.progress.send_modify(|progress| progress.end = end);
+        handle.end(End::Finished(Arc::new(run)));
     }
 
     /// Tells the readers of the journal what has become durable.
@@ -240,8 +238,7 @@ impl Shared {
     /// Tells those who wait for a run that it does not end in this process.
     fn give_up_waiting(&self) {
         for handle in self.handles().values() {
-            let end = Some(End::Left(closing_down()));
-            handle.progress.send_modify(|progress| progress.end = end);
+            handle.end(End::Left(closing_down()));
         }
     }
 

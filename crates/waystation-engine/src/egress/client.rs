@@ -66,6 +66,11 @@ pub struct Response {
     pub url: Url,
 }
 
+/// Chooses the TLS provider of the process. One that the program has installed before is as good.
+pub(crate) fn install_tls() {
+    let _ = ring::default_provider().install_default();
+}
+
 impl HttpClient {
     /// A client that resolves names as the operating system does.
     pub fn new(policy: Policy) -> Result<HttpClient, reqwest::Error> {
@@ -74,8 +79,7 @@ impl HttpClient {
 
     /// A client with its own way of resolving names.
     pub fn with_lookup(policy: Policy, lookup: Lookup) -> Result<HttpClient, reqwest::Error> {
-        // A provider that the program has installed before is as good.
-        let _ = ring::default_provider().install_default();
+        install_tls();
         let policy = Arc::new(policy);
         let resolver = Arc::new(CheckedResolver { policy: Arc::clone(&policy), lookup });
         let builder = || {

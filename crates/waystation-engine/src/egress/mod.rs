@@ -19,6 +19,7 @@ pub mod resolver;
 #[cfg(test)]
 pub(crate) mod testing;
 
+pub(crate) use client::install_tls;
 pub use client::{HttpClient, Request, Response};
 pub use error::SendError;
 pub use policy::{Policy, Reach, Refusal};

@@ -13,6 +13,7 @@ mod conformance;
 pub(crate) mod memory;
 pub mod sqlite;
 
+use std::str::FromStr;
 use std::sync::Arc;
 
 use async_trait::async_trait;
@@ -88,6 +89,18 @@ impl Status {
             Status::Failed => "failed",
             Status::Cancelled => "cancelled",
         }
+    }
+}
+
+impl FromStr for Status {
+    type Err = String;
+
+    /// Reads the word; the error tells all words.
+    fn from_str(word: &str) -> std::result::Result<Status, String> {
+        let known = Status::ALL.into_iter().find(|status| status.as_str() == word);
+        known.ok_or_else(|| {
+            format!("the statuses are {}", Status::ALL.map(Status::as_str).join(", "))
+        })
     }
 }
 

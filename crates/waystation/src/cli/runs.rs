@@ -10,6 +10,7 @@ use waystation_core::error::{Code, Error};
 use waystation_core::plan::Plan;
 use waystation_core::program::Program;
 use waystation_core::run::Run;
+use waystation_engine::driver::unknown_run;
 use waystation_engine::id::RunId;
 use waystation_engine::store::sqlite::SqliteStore;
 use waystation_engine::store::{RunFilter, Status, Store};
@@ -48,7 +49,7 @@ pub(super) enum Runs {
 #[derive(Args)]
 pub(super) struct List {
     /// Only runs in this state: running, completed, failed or cancelled.
-    #[arg(long, value_parser = status)]
+    #[arg(long)]
     status: Option<Status>,
     /// Only runs of this workflow.
     #[arg(long)]
@@ -59,13 +60,6 @@ pub(super) struct List {
     /// Print them as JSON.
     #[arg(long)]
     json: bool,
-}
-
-/// A status by its word; clap tells of any other, as of all wrong usage.
-fn status(text: &str) -> Result<Status, String> {
-    let known = Status::ALL.into_iter().find(|status| status.as_str() == text);
-    let words = || Status::ALL.map(Status::as_str).join(", ");
-    known.ok_or_else(|| format!("the statuses are {}", words()))
 }
 
 impl Runs {
@@ -212,6 +206,5 @@ fn explained(error: Error, text: &str) -> Error {
 }
 
 fn unknown(text: &str) -> Error {
-    let error = Error::new(Code::NotFound, format!("Run {text} not found"));
-    error.with_hint("`waystation runs list` shows them")
+    unknown_run(text).with_hint("`waystation runs list` shows them")
 }

@@ -7,6 +7,7 @@ use axum::{Json, Router};
 use serde::Deserialize;
 use serde_json::{Value, json};
 use waystation_core::error::{Code, Error};
+use waystation_engine::driver::unknown_run;
 use waystation_engine::id::RunId;
 use waystation_engine::store::{RunFilter, Status};
 
@@ -97,15 +98,12 @@ pub(super) fn before(text: &str) -> Result<RunId, Failed> {
 
 /// A run's id in a path.
 fn id(text: &str) -> Result<RunId, Failed> {
-    let unknown = |_| Failed(Error::new(Code::NotFound, format!("Run {text} not found")));
-    text.parse().map_err(unknown)
+    text.parse().map_err(|_| Failed(unknown_run(text)))
 }
 
 fn status(text: &str) -> Result<Status, Failed> {
-    let known = Status::ALL.into_iter().find(|status| status.as_str() == text);
-    known.ok_or_else(|| {
-        let words = Status::ALL.map(Status::as_str).join(", ");
-        let message = format!("There is no status {text:?}; the statuses are {words}");
+    text.parse().map_err(|words| {
+        let message = format!("There is no status {text:?}; {words}");
         Failed(Error::new(Code::RequestInvalid, message))
     })
 }

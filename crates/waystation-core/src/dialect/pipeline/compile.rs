@@ -260,7 +260,7 @@ fn plan(steps: Vec<Step>, order: &[usize], edges: Edges, settings: Settings) -> 
 }
 
 fn node(step: Step, settings: &Settings) -> Node {
-    let gates = step.dependencies.iter().filter(|name| name.starts_with("selection_"));
+    let gates = step.dependencies.iter().filter(|name| order::names_selection(name));
     let selection = |name: &String| Selection { output: name.clone(), member: step.usid.clone() };
     let selections = gates.map(selection).collect();
     let retries = step.max_retries.unwrap_or(settings.max_retries);

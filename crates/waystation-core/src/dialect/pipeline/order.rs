@@ -16,6 +16,11 @@ const GIVEN: [&str; 2] = ["original_input", "input_data"];
 /// How the names of selections begin.
 const SELECTION: &str = "selection_";
 
+/// Whether a dependency of that name is a gate rather than a need for data.
+pub(super) fn names_selection(name: &str) -> bool {
+    name.starts_with(SELECTION)
+}
+
 /// What one dependency refers to.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct Dependency {
@@ -28,7 +33,7 @@ pub(super) struct Dependency {
 impl Dependency {
     /// Whether it is a gate rather than a need for data.
     pub(super) fn is_selection(&self) -> bool {
-        self.name.starts_with(SELECTION)
+        names_selection(&self.name)
     }
 }
 
@@ -110,7 +115,7 @@ pub(super) fn resolve(
                     findings.errors.push(unknown(step, index, name, has_hint.then_some(names)));
                 }
             }
-            if name.starts_with(SELECTION) && names.makers(name).is_none() {
+            if names_selection(name) && names.makers(name).is_none() {
                 findings.warnings.push(no_selection(step, index, name));
             }
         }

@@ -12,7 +12,7 @@ use futures_util::stream::FuturesUnordered;
 use tokio::sync::watch;
 use tokio::time::Instant;
 use waystation_core::entry::{Entry, Fact, Level, Outcome, Start, Timer};
-use waystation_core::error::{Code, Error};
+use waystation_core::error::Error;
 use waystation_core::plan::NodeIndex;
 use waystation_core::run::{NodeRecord, Run};
 use waystation_core::scheduler::Action;
@@ -21,6 +21,7 @@ use super::attempt::{Attempt, Attempts};
 use super::handle::{Command, Finished, Handle};
 use super::plans::Definition;
 use super::shared::{Shared, closing_down};
+use super::unknown_run;
 use crate::id::{RunId, now_ms};
 use crate::limits::{EFFECTS_PER_RUN, ENTRIES_PER_APPEND, SLEEP_IN_MEMORY};
 use crate::store::{Append, Finished as FinishedRow, NewRun, Status};
@@ -85,8 +86,7 @@ impl Live {
 
     /// A run whose journal is in the store.
     pub(super) async fn recover(shared: &Arc<Shared>, id: RunId) -> Result<Live, Error> {
-        let missing = || Error::new(Code::NotFound, format!("Run {id} not found"));
-        let row = shared.store.run(id).await?.ok_or_else(missing)?;
+        let row = shared.store.run(id).await?.ok_or_else(|| unknown_run(id))?;
         let definition = shared.definition(&row.plan).await?;
         let entries = shared.store.journal(id, 0).await?;
         let batch = shared.store.next_batch(id).await?;

@@ -76,7 +76,7 @@ impl Live {
             let (output, port) = (Data::Value(Arc::clone(output)), port.as_deref().map(Into::into));
             return self.record(Fact::NodeCompleted { node, attempt, output, port });
         }
-        if self.has_effect(node) && self.starting.len() + self.attempts.len() >= EFFECTS_PER_RUN {
+        if self.starting.len() + self.attempts.len() >= EFFECTS_PER_RUN && self.has_effect(node) {
             return self.waiting.push_back((node, attempt));
         }
         let vault = Arc::clone(&self.shared.vault);

@@ -228,7 +228,7 @@ async fn answers_without_a_body_are_read() {
 
 #[test]
 fn tls_works_without_system_certificates() {
-    let _ = ring::default_provider().install_default();
+    install_tls();
     let client = reqwest::Client::builder().tls_backend_preconfigured(built_in_tls()).build();
     assert!(client.is_ok(), "{client:?}");
 }

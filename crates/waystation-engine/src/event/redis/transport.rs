@@ -138,8 +138,7 @@ impl Rest {
                     .with_hint("copy it again, in one line")
             })?;
         authorization.set_sensitive(true);
-        // An error means that one is installed already.
-        let _ = rustls::crypto::ring::default_provider().install_default();
+        crate::egress::install_tls();
         let client = reqwest::Client::builder()
             .no_proxy()
             .redirect(reqwest::redirect::Policy::none())
