@@ -9,7 +9,7 @@ use std::time::Instant;
 use anyhow::{Context, Result, ensure};
 use serde_json::{Map, Value, json};
 use waystation_core::plan::{
-    Dialect, Edge, Join, Missing, Node, OnFailure, PLAN_FORMAT, Plan, Retry, Shape, When,
+    Budget, Dialect, Edge, Join, Missing, Node, OnFailure, PLAN_FORMAT, Plan, Retry, Shape, When,
 };
 use waystation_engine::driver::plans::source_key;
 use waystation_engine::driver::{Engine, Parts, Settings, Submission};
@@ -127,6 +127,7 @@ fn plan(nodes: u32) -> Plan {
         timeout_ms: 60_000,
         hidden: false,
         metadata: Map::new(),
+        condition: None,
     };
     let edge = |from, to| Edge { from, to, when: When::Completed, label: None };
     let edges = (1..nodes).flat_map(|to| [edge(to - 1, to), edge(to / 2, to)]);
@@ -140,6 +141,7 @@ fn plan(nodes: u32) -> Plan {
         on_failure: OnFailure::Stop,
         deadline_ms: None,
         webhook_url: None,
+        budget: Budget::default(),
     }
 }
 

@@ -7,6 +7,7 @@ use serde_json::Value;
 
 use crate::error::Failure;
 use crate::plan::NodeIndex;
+use crate::usage::Usage;
 
 /// One fact and the moment it was recorded.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -54,6 +55,13 @@ pub enum Fact {
         /// A random number drawn by the driver; spreads the retries of many runs.
         #[serde(default)]
         jitter: u16,
+    },
+    /// What an attempt has used, whether it went well or not; stands before its end. Changes no state.
+    Spent {
+        /// Which node.
+        node: NodeIndex,
+        /// What for.
+        usage: Usage,
     },
     /// The node will not run in this run.
     NodeSkipped {

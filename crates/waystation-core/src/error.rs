@@ -74,8 +74,18 @@ codes! {
     Transport = "transport", Unavailable, Some("check the address, and that the service is running");
     /// An attempt took longer than allowed.
     Timeout = "timeout", Unavailable, Some("raise the step's timeout, or make the service answer sooner");
+    /// No provider of models has that name.
+    ProviderUnknown = "provider_unknown", Invalid, Some("`waystation models` lists the providers");
+    /// A provider of models has no key.
+    ModelKeyMissing = "model_key_missing", Invalid, Some("set it in the environment or with `waystation secret set`; provider \"echo\" needs none");
+    /// A model's answer cannot be used.
+    ModelAnswer = "model_answer", Unavailable, None;
+    /// The results that a thread needs are not there.
+    ThreadIncomplete = "thread_incomplete", Invalid, None;
     /// The target answered with an error status.
     HttpStatus = "http_status", Unavailable, None;
+    /// The budget for calls of models is used up.
+    BudgetExceeded = "budget_exceeded", Refused, Some("raise the budget, or spend less on each step");
     /// The run took longer than its deadline.
     DeadlineExceeded = "deadline_exceeded", Refused, Some("raise the run's total timeout");
     /// An attempt panicked: a fault of this program, contained.

@@ -12,6 +12,7 @@
 //! - [`prepare`]: a node's settings made ready for an attempt
 //! - [`error`]: the one table of errors
 //! - [`time`]: moments as text
+//! - [`usage`]: what calls of models use and cost
 //! - [`limits`]: every bound that a definition or a value must respect
 //!
 //! Nothing here reads a clock, a file, a socket, the environment or a source of randomness.
@@ -29,3 +30,4 @@ pub mod run;
 pub mod scheduler;
 pub mod scope;
 pub mod time;
+pub mod usage;

@@ -34,6 +34,27 @@ pub struct Plan {
     /// Where the run's progress is sent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub webhook_url: Option<String>,
+    /// What the run may spend on models; what it has spent is in [`crate::run::Run::spent`].
+    #[serde(default, skip_serializing_if = "Budget::is_unlimited")]
+    pub budget: Budget,
+}
+
+/// What may be spent on models. Reaching it stops further calls.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Budget {
+    /// Prompt and completion tokens together.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tokens: Option<u64>,
+    /// Billionths of a US dollar.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub nano_usd: Option<u64>,
+}
+
+impl Budget {
+    /// Whether nothing is bounded.
+    pub fn is_unlimited(&self) -> bool {
+        *self == Budget::default()
+    }
 }
 
 /// The wire formats that compile into plans.
@@ -42,6 +63,8 @@ pub struct Plan {
 pub enum Dialect {
     /// `STEPS_CONFIG`: see [`crate::dialect::pipeline`].
     Pipeline,
+    /// `instructions`: see [`crate::dialect::instructions`].
+    Instructions,
 }
 
 /// How nodes follow one another.
@@ -89,7 +112,10 @@ pub enum When {
 /// One position of a queue.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct QueueItem {
-    /// The node to run.
+    /// The nodes that prepare it, one after another; nobody else waits for them.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub before: Vec<NodeIndex>,
+    /// The node to run, whose result is the item's.
     pub node: NodeIndex,
     /// The node that judges the result and leaves by port `true` or `false`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -114,6 +140,10 @@ pub struct Node {
     /// The node type's settings; strings may hold templates.
     #[serde(default, skip_serializing_if = "Value::is_null")]
     pub config: Value,
+    /// A condition on the node's own rendered settings and the names that templates see. The node is
+    /// told whether it holds; one that cannot be evaluated fails the node.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub condition: Option<String>,
     /// The names under which fields of its output object are known to the other nodes.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub outputs: Vec<String>,

@@ -6,7 +6,7 @@ use crate::error::{Code, Failure};
 use crate::limits::INTERRUPTIONS_PER_NODE;
 use crate::plan::{NodeIndex, Selection};
 use crate::run::Run;
-use crate::scope::{NodeScope, Secrets};
+use crate::scope::{NodeScope, Secrets, Within};
 
 /// What an attempt begins with.
 #[derive(Debug)]
@@ -19,6 +19,8 @@ pub enum Prepared {
         warnings: Vec<String>,
         /// The names of the secrets in `config`; their values must not appear in what the node gives.
         secrets: Vec<String>,
+        /// Whether the node's condition holds, if it has one.
+        holds: Option<bool>,
     },
     /// A gate is closed.
     Skip {
@@ -48,13 +50,34 @@ pub fn prepare(
     }
     let scope = NodeScope::new(run, run_id, attempt, now_ms, secrets);
     match run.program.templates[node as usize].render(&scope, plan.missing) {
-        Ok(rendered) => Prepared::Run {
-            config: rendered.value,
-            warnings: rendered.warnings.iter().map(ToString::to_string).collect(),
-            secrets: scope.into_used_secrets(),
-        },
+        Ok(rendered) => {
+            let holds = match judge(run, node, &rendered.value, &scope) {
+                Ok(holds) => holds,
+                Err(failure) => return Prepared::Fail(failure),
+            };
+            Prepared::Run {
+                config: rendered.value,
+                warnings: rendered.warnings.iter().map(ToString::to_string).collect(),
+                secrets: scope.into_used_secrets(),
+                holds,
+            }
+        }
         Err(problem) => Prepared::Fail(Failure::fatal(Code::ExpressionFailed, problem.to_string())),
     }
+}
+
+/// Evaluates a node's condition on its own settings and the run's names.
+fn judge(
+    run: &Run,
+    node: NodeIndex,
+    config: &Value,
+    names: &NodeScope<'_>,
+) -> Result<Option<bool>, Failure> {
+    let Some(condition) = &run.program.conditions[node as usize] else { return Ok(None) };
+    let holds = condition.evaluate(&Within { config, names });
+    holds.map(Some).map_err(|problem| {
+        Failure::fatal(Code::ExpressionFailed, format!("the condition: {problem}"))
+    })
 }
 
 /// A node that brings the process down must not do so for ever.

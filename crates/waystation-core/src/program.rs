@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use crate::expr::{Problem, Template};
+use crate::expr::{Condition, Problem, Template};
 use crate::plan::{NodeIndex, Plan, Shape};
 use crate::scheduler::{Rules, Topology};
 
@@ -16,6 +16,8 @@ pub struct Program {
     pub hash: Arc<str>,
     /// Each node's settings, compiled.
     pub templates: Vec<Template>,
+    /// Each node's condition, compiled.
+    pub conditions: Vec<Option<Condition>>,
     /// Output names and the nodes that make them, in listing order.
     pub producers: HashMap<String, Vec<NodeIndex>>,
     /// Nodes by id.
@@ -40,6 +42,7 @@ impl Program {
         let (by_id, by_name, producers) = index_names(&plan);
         let mut problems = Vec::new();
         let mut templates = Vec::with_capacity(plan.nodes.len());
+        let mut conditions = Vec::with_capacity(plan.nodes.len());
         let known = |name: &str| {
             by_id.contains_key(name) || by_name.contains_key(name) || producers.contains_key(name)
         };
@@ -53,11 +56,29 @@ impl Program {
                 ),
             }
         }
+        for (index, node) in plan.nodes.iter().enumerate() {
+            // A condition sees the node's own settings first.
+            let known = |name: &str| node.config.get(name).is_some() || known(name);
+            let condition = node.condition.as_deref();
+            match condition.map(|source| Condition::parse(source, &known)).transpose() {
+                Ok(condition) => conditions.push(condition),
+                Err(problem) => problems.push(NodeProblem { node: index as NodeIndex, problem }),
+            }
+        }
         if !problems.is_empty() {
             return Err(problems);
         }
         let topology = Topology::new(&plan);
-        Ok(Program { plan, hash: hash.into(), templates, producers, by_id, by_name, topology })
+        Ok(Program {
+            plan,
+            hash: hash.into(),
+            templates,
+            conditions,
+            producers,
+            by_id,
+            by_name,
+            topology,
+        })
     }
 
     /// What the scheduler needs.
@@ -72,6 +93,14 @@ impl Program {
             Shape::Queue { .. } => &[],
         };
         edges.iter().filter(move |edge| edge.to == node).map(|edge| edge.from)
+    }
+
+    /// The node that gives an item of a queue its result.
+    pub fn item_node(&self, item: u32) -> Option<NodeIndex> {
+        match &self.plan.shape {
+            Shape::Queue { items } => items.get(item as usize).map(|item| item.node),
+            Shape::Graph { .. } => None,
+        }
     }
 
     /// The nodes that the definition's author wrote, in listing order.
@@ -89,8 +118,11 @@ fn index_names(plan: &Plan) -> Names {
     let mut by_name = HashMap::with_capacity(plan.nodes.len());
     let mut producers: HashMap<String, Vec<NodeIndex>> = HashMap::new();
     let nodes = plan.nodes.iter().enumerate();
-    for (index, node) in nodes.filter(|(_, node)| !node.hidden) {
+    for (index, node) in nodes {
         by_id.insert(node.id.clone(), index as NodeIndex);
+        if node.hidden {
+            continue;
+        }
         by_name.entry(node.name.clone()).or_insert(index as NodeIndex);
         for output in &node.outputs {
             producers.entry(output.clone()).or_default().push(index as NodeIndex);

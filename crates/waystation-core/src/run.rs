@@ -10,6 +10,7 @@ use crate::limits::LOG_LINES_PER_RUN;
 use crate::plan::NodeIndex;
 use crate::program::Program;
 use crate::scheduler::{Action, NodeStatus, Scheduler};
+use crate::usage::Usage;
 
 /// One run.
 #[derive(Clone, Debug)]
@@ -34,6 +35,8 @@ pub struct Run {
     pub finished_at: Option<u64>,
     /// How it ended.
     pub outcome: Option<Outcome>,
+    /// What its calls of models have used so far.
+    pub spent: Usage,
 }
 
 /// What is known about one node of a run.
@@ -53,6 +56,8 @@ pub struct NodeRecord {
     pub failure: Option<Box<Failure>>,
     /// Why it was skipped.
     pub skipped: Option<Box<str>>,
+    /// What its attempts have used.
+    pub spent: Option<Box<Usage>>,
 }
 
 /// One line of a run's log.
@@ -84,6 +89,7 @@ impl Run {
             started_at: 0,
             finished_at: None,
             outcome: None,
+            spent: Usage::default(),
         }
     }
 
@@ -135,6 +141,11 @@ impl Run {
                 record.started_at.get_or_insert(entry.at);
                 record.settled_at = settled.then_some(entry.at);
             }
+            Fact::Spent { node, usage } => {
+                self.spent.add(usage);
+                let record = self.nodes.get_mut(*node as usize);
+                record.into_iter().for_each(|node| node.spent.get_or_insert_default().add(usage));
+            }
             Fact::NodeSkipped { node, reason } => {
                 self.settle(*node, entry.at).skipped = Some(reason.as_str().into());
             }
@@ -178,6 +189,13 @@ impl Run {
     /// How many of the definition's own nodes stand there.
     pub fn count(&self, status: NodeStatus) -> usize {
         self.program.visible().filter(|node| self.status(*node) == status).count()
+    }
+
+    /// The result of a queue's item: the `text` of its node's output where there is one, else all of it.
+    pub fn item_result(&self, item: u32) -> Option<&Value> {
+        let node = self.program.item_node(item)?;
+        let output = self.nodes[node as usize].output.as_deref()?;
+        Some(output.get("text").unwrap_or(output))
     }
 
     /// The value of a named output: of the last node in listing order that completed and makes it.

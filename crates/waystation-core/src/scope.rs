@@ -7,6 +7,7 @@ use serde_json::Value;
 
 use crate::expr::{Found, Key, Scope};
 use crate::plan::NodeIndex;
+use crate::plan::Shape;
 use crate::run::Run;
 use crate::time::rfc3339;
 
@@ -53,6 +54,32 @@ impl<'a> NodeScope<'a> {
             ("outputs", Some(name)) => node(name).and_then(|node| self.output_of(*node)),
             (name, Some("output")) => node(name).and_then(|node| self.output_of(*node)),
             _ => None,
+        }
+    }
+
+    /// The items of a queue that have begun, if the run is one.
+    fn begun(&self) -> Option<&[u32]> {
+        let is_queue = matches!(self.run.program.plan.shape, Shape::Queue { .. });
+        is_queue.then(|| self.run.scheduler.begun())
+    }
+
+    /// `previous`: the result of the last item that has one, at first the context.
+    fn previous(&self) -> Option<&Value> {
+        let result = |item: &u32| self.run.item_result(*item);
+        self.begun()?.iter().rev().find_map(result).or_else(|| self.run.input.get("context"))
+    }
+
+    /// `steps.<ordinal>.result` and `steps.<ordinal>.instruction`, counted from 1 in order of
+    /// execution.
+    fn step(&self, ordinal: &str, field: &str) -> Option<&Value> {
+        let place = ordinal.parse::<usize>().ok()?.checked_sub(1)?;
+        let item = *self.begun()?.get(place)?;
+        match field {
+            "result" => self.run.item_result(item),
+            _ => {
+                let node = self.run.program.item_node(item)?;
+                self.run.program.plan.nodes[node as usize].metadata.get(field)
+            }
         }
     }
 
@@ -119,6 +146,14 @@ impl Scope for NodeScope<'_> {
         if let Some(value) = plain.or_else(|| self.run.program.plan.variables.get(head)) {
             return Some(borrowed(value, 1));
         }
+        if let ("steps", Some(ordinal), Some(field)) = (head, second.as_deref(), name(2))
+            && let Some(value) = self.step(ordinal, field)
+        {
+            return Some(borrowed(value, 3));
+        }
+        if let ("previous", Some(value)) = (head, self.previous()) {
+            return Some(borrowed(value, 1));
+        }
         match (head, name(1)) {
             ("secrets", Some(_)) => self.secret(path).map(|(value, used)| owned(value, used)),
             ("run", Some(fact)) => self.about_run(fact).map(|value| owned(value, 2)),
@@ -133,7 +168,9 @@ impl Scope for NodeScope<'_> {
             ["input", "outputs", "secrets", "run", "now"].map(String::from).into();
         let made = program.producers.keys().filter(|name| self.run.named_output(name).is_some());
         names.extend(made.cloned());
-        let ended = program.by_id.iter().filter(|(_, node)| self.output_of(**node).is_some());
+        let is_shown = |node: NodeIndex| !program.plan.nodes[node as usize].hidden;
+        let ended = program.by_id.iter();
+        let ended = ended.filter(|(_, node)| is_shown(**node) && self.output_of(**node).is_some());
         names.extend(ended.map(|(id, _)| format!("outputs.{id}")));
         names.extend(program.plan.variables.keys().cloned());
         if let Some(input) = self.run.input.as_object() {
@@ -143,5 +180,28 @@ impl Scope for NodeScope<'_> {
         }
         names.sort_unstable();
         names
+    }
+}
+
+/// What a node's condition sees: the node's own settings, and behind them the run's names.
+pub struct Within<'a> {
+    /// The settings, rendered.
+    pub config: &'a Value,
+    /// The names.
+    pub names: &'a NodeScope<'a>,
+}
+
+impl Scope for Within<'_> {
+    fn lookup<'a>(&'a self, path: &[Key]) -> Option<Found<'a>> {
+        let Key::Name(head) = path.first()? else { return None };
+        match self.config.get(&**head) {
+            Some(value) => Some(Found { value: Cow::Borrowed(value), used: 1 }),
+            None => self.names.lookup(path),
+        }
+    }
+
+    fn names(&self) -> Vec<String> {
+        let own = self.config.as_object().into_iter().flat_map(|config| config.keys().cloned());
+        own.chain(self.names.names()).collect()
     }
 }

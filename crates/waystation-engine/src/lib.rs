@@ -2,6 +2,7 @@
 //!
 //! - [`driver`]: appends facts, applies them, performs the actions that follow; recovery, timers, cancellation
 //! - [`node`]: node types and their registry, one file a type
+//! - [`provider`]: models and who gives access to them
 //! - [`store`]: the journal and everything else that lasts, behind one trait
 //! - [`event`]: readers of the journal that tell others: webhooks, Redis
 //! - [`egress`]: the one outgoing HTTP client and the policy of where it may connect
@@ -15,5 +16,6 @@ pub mod event;
 pub mod id;
 pub mod limits;
 pub mod node;
+pub mod provider;
 pub mod secret;
 pub mod store;

@@ -28,6 +28,8 @@ pub const NODES_LIVE: usize = 1_024;
 pub const RESPONSE_BYTES: usize = 10 << 20;
 /// Redirects that a request follows.
 pub const REDIRECTS: usize = 10;
+/// Pieces of a model's answer that a listener may be behind; further ones pass it by.
+pub const TOKENS_BEHIND: usize = 256;
 /// A run whose next event is further away leaves memory until then.
 pub const SLEEP_IN_MEMORY: Duration = Duration::from_secs(10);
 /// Bytes of compiled plans kept at hand; the least used make room.

@@ -148,6 +148,14 @@ impl Scheduler {
         self.nodes[node as usize].status
     }
 
+    /// The items of a queue that have begun, in the order in which they did; empty for a graph.
+    pub fn begun(&self) -> &[u32] {
+        match &self.flow {
+            Flow::Graph(_) => &[],
+            Flow::Queue(queue) => queue.begun(),
+        }
+    }
+
     /// Whether a node's present attempt was cut short so often that it must not be made again.
     pub fn is_worn_out(&self, node: NodeIndex) -> bool {
         let state = &self.nodes[node as usize];
@@ -215,7 +223,7 @@ impl Scheduler {
             Fact::CancelRequested { reason } => {
                 self.end(Outcome::Cancelled { reason: reason.clone() }, actions)
             }
-            Fact::Logged { .. } => true,
+            Fact::Logged { .. } | Fact::Spent { .. } => true,
             Fact::RunStarted(_) | Fact::RunFinished { .. } => false,
         }
     }
@@ -292,7 +300,7 @@ impl Scheduler {
         }
         match &mut self.flow {
             Flow::Graph(graph) => graph.settled(rules, &mut self.nodes, node, how, actions),
-            Flow::Queue(queue) => queue.settled(rules.plan, &mut self.nodes, node, how, actions),
+            Flow::Queue(queue) => queue.settled(rules.plan, &mut self.nodes, how, actions),
         }
         self.finish_if_done(actions);
         true

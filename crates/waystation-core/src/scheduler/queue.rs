@@ -9,9 +9,13 @@ use crate::plan::{NodeIndex, Plan, QueueItem, Shape};
 pub(super) struct State {
     queue: VecDeque<u32>,
     executed: Vec<bool>,
+    /// The executed items in order: an item's ordinal is its place here.
+    begun: Vec<u32>,
     /// An item that some condition names is reached through it alone, and ends its branch.
     is_target: Vec<bool>,
     current: Option<u32>,
+    /// Nodes of the current item that have completed.
+    stage: usize,
 }
 
 impl State {
@@ -23,7 +27,18 @@ impl State {
             }
         }
         let executed = vec![false; items.len()];
-        State { queue: VecDeque::from([0]), executed, is_target, current: None }
+        State {
+            queue: VecDeque::from([0]),
+            executed,
+            begun: Vec::new(),
+            is_target,
+            current: None,
+            stage: 0,
+        }
+    }
+
+    pub(super) fn begun(&self) -> &[u32] {
+        &self.begun
     }
 
     /// Starts the next item that is neither done nor out of range.
@@ -33,14 +48,17 @@ impl State {
         nodes: &mut [NodeState],
         actions: &mut Vec<Action>,
     ) {
-        self.current = None;
+        (self.current, self.stage) = (None, 0);
         while let Some(index) = self.queue.pop_front() {
             if self.executed.get(index as usize) != Some(&false) {
                 continue;
             }
             self.executed[index as usize] = true;
+            self.begun.push(index);
             self.current = Some(index);
-            return ready(nodes, items(plan)[index as usize].node, actions);
+            if let Some(first) = stage(&items(plan)[index as usize], 0) {
+                return ready(nodes, first, actions);
+            }
         }
     }
 
@@ -52,18 +70,18 @@ impl State {
         &mut self,
         plan: &Plan,
         nodes: &mut [NodeState],
-        node: NodeIndex,
         how: Settled<'_>,
         actions: &mut Vec<Action>,
     ) {
         let Some(index) = self.current else { return };
         let item = &items(plan)[index as usize];
-        let judged = item.condition == Some(node);
-        match (item.condition, how) {
-            (Some(condition), Settled::Completed(_)) if !judged => {
-                return ready(nodes, condition, actions);
+        self.stage += 1;
+        let next = stage(item, self.stage);
+        match (next, how) {
+            (Some(next), Settled::Completed(_)) => return ready(nodes, next, actions),
+            (None, Settled::Completed(port)) if item.condition.is_some() => {
+                self.branch(item, index, port);
             }
-            (Some(_), Settled::Completed(port)) => self.branch(item, index, port),
             _ if self.is_target[index as usize] => {}
             _ => self.queue.push_back(index + 1),
         }
@@ -84,6 +102,11 @@ fn items(plan: &Plan) -> &[QueueItem] {
         Shape::Queue { items } => items,
         Shape::Graph { .. } => &[],
     }
+}
+
+/// The nodes of an item, in the order in which they run.
+fn stage(item: &QueueItem, number: usize) -> Option<NodeIndex> {
+    item.before.iter().copied().chain([item.node]).chain(item.condition).nth(number)
 }
 
 fn ready(nodes: &mut [NodeState], node: NodeIndex, actions: &mut Vec<Action>) {

@@ -12,9 +12,10 @@ use ring::rand::{SecureRandom, SystemRandom};
 use serde_json::Value;
 use waystation_core::error::{Code, Failure};
 use waystation_core::plan::{Node, NodeIndex};
+use waystation_core::usage::Usage;
 
-use super::shared::Shared;
-use crate::node::{Call, Effect, Outcome, http};
+use crate::node::ambience::{Purse, RunTies};
+use crate::node::{Ambience, Call, Effect, Outcome, http};
 use crate::secret::{Redactor, Secret};
 
 /// An attempt that is about to be made.
@@ -22,7 +23,9 @@ pub(super) struct Attempt {
     pub(super) node: NodeIndex,
     pub(super) number: u32,
     effect: Arc<dyn Effect>,
-    call: Call,
+    config: Value,
+    idempotency_key: String,
+    outputs: Vec<String>,
     timeout: Duration,
     /// The secrets in the settings, as they were then.
     secrets: Vec<Secret>,
@@ -33,6 +36,8 @@ pub(super) struct Ended {
     pub(super) node: NodeIndex,
     pub(super) attempt: u32,
     pub(super) outcome: Outcome,
+    /// What it has used.
+    pub(super) spent: Usage,
 }
 
 /// The attempts of a run that are under way.
@@ -52,27 +57,25 @@ impl Attempt {
         (config, idempotency_key): (Value, String),
         secrets: Vec<Secret>,
     ) -> Attempt {
-        let call = Call { idempotency_key, config, outputs: definition.outputs.clone() };
+        let outputs = definition.outputs.clone();
         let timeout = Duration::from_millis(definition.timeout_ms);
-        Attempt { node, number, effect, call, timeout, secrets }
+        Attempt { node, number, effect, config, idempotency_key, outputs, timeout, secrets }
     }
 
-    pub(super) fn make(self, shared: Arc<Shared>) -> Underway {
-        Underway { node: self.node, work: Some(self.run(shared).boxed()) }
+    pub(super) fn make(self, ties: &Arc<RunTies>, purse: Purse) -> Underway {
+        let ambience = Ambience::new(Arc::clone(ties), (self.node, self.number), purse);
+        Underway { node: self.node, work: Some(self.run(ambience).boxed()) }
     }
 
-    async fn run(self, shared: Arc<Shared>) -> Ended {
-        let Attempt { node, number, effect, call, timeout, secrets } = self;
-        // Waiting for a place does not use up the attempt's time. The semaphore is never closed.
-        let _place = shared.permits.acquire().await;
+    async fn run(self, ambience: Ambience) -> Ended {
+        let Attempt { effect, config, idempotency_key, outputs, .. } = self;
+        let call = Call { idempotency_key, config, outputs, ambience: ambience.clone() };
         let work = AssertUnwindSafe(effect.attempt(call)).catch_unwind();
-        let outcome = match tokio::time::timeout(timeout, work).await {
-            Ok(Ok(outcome)) => outcome,
-            Ok(Err(_)) => Err(panicked()),
-            Err(_) => Err(timed_out(timeout)),
-        };
-        let outcome = presentable(outcome, &secrets);
-        Ended { node, attempt: number, outcome }
+        let work = work.map(|ended| ended.unwrap_or_else(|_| Err(panicked())));
+        let outcome = ambience.within(self.timeout, work).await;
+        let outcome = outcome.unwrap_or_else(|| Err(timed_out(self.timeout)));
+        let outcome = presentable(outcome, &self.secrets);
+        Ended { node: self.node, attempt: self.number, outcome, spent: ambience.spent() }
     }
 }
 

@@ -11,6 +11,7 @@ use waystation_core::run::Run;
 
 use super::shared::Shared;
 use crate::id::RunId;
+use crate::node::ambience::RunTies;
 
 /// What can be asked of a run under way.
 #[derive(Debug)]
@@ -43,14 +44,17 @@ pub(super) struct Handle {
     commands: Mutex<VecDeque<Command>>,
     pub(super) wake: Notify,
     pub(super) progress: watch::Sender<Progress>,
+    /// What its attempts have in common.
+    pub(super) ties: Arc<RunTies>,
 }
 
 impl Handle {
-    pub(super) fn new() -> Arc<Handle> {
+    pub(super) fn new(ties: RunTies) -> Arc<Handle> {
         Arc::new(Handle {
             commands: Mutex::default(),
             wake: Notify::new(),
             progress: watch::Sender::new(Progress::default()),
+            ties: Arc::new(ties),
         })
     }
 

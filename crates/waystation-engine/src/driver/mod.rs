@@ -22,9 +22,10 @@ use std::time::Duration;
 
 use futures_util::Stream;
 use serde_json::Value;
+use tokio::sync::broadcast;
 use waystation_core::entry::{Data, Entry, Start};
 use waystation_core::error::{Code, Error};
-use waystation_core::plan::Plan;
+use waystation_core::plan::{NodeIndex, Plan};
 use waystation_core::run::Run;
 
 use handle::Command;
@@ -36,6 +37,7 @@ pub use shared::{Health, Parts, Settings};
 
 use crate::event::redis::{OutputSink, RedisStatus};
 use crate::id::RunId;
+use crate::node::ambience::Token;
 use crate::store::{RunFilter, RunRow, Status, Store};
 
 /// The engine. Clones share it.
@@ -180,6 +182,16 @@ impl Engine {
         from_seq: u32,
     ) -> impl Stream<Item = Result<Vec<Entry>, Error>> {
         handle::follow(Arc::clone(&self.shared), id, from_seq)
+    }
+
+    /// Listens to the pieces of models' answers that a run in memory gets from now on.
+    pub fn tokens(&self, id: RunId) -> Option<broadcast::Receiver<Token>> {
+        self.shared.ties_of(id).map(|ties| ties.listen())
+    }
+
+    /// What a run's attempts wait for, by node.
+    pub fn waiting(&self, id: RunId) -> Vec<(NodeIndex, String)> {
+        self.shared.ties_of(id).map(|ties| ties.reasons()).unwrap_or_default()
     }
 
     /// The store behind it.

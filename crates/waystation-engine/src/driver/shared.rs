@@ -23,6 +23,7 @@ use crate::event::webhook::Courier;
 use crate::id::RunId;
 use crate::limits::{NODES_LIVE, RUNS_LIVE, WEBHOOK_PATIENCE};
 use crate::node::Registry;
+use crate::node::ambience::RunTies;
 use crate::secret::Vault;
 use crate::store::Store;
 
@@ -90,7 +91,7 @@ pub(super) struct Shared {
     pub(super) outputs: Option<OutputSink>,
     pub(super) settings: Settings,
     pub(super) plans: Arc<Plans>,
-    pub(super) permits: Semaphore,
+    pub(super) permits: Arc<Semaphore>,
     pub(super) meters: Meters,
     /// Told when a run has gone to sleep, so that the alarm can be set earlier.
     pub(super) slept: Notify,
@@ -113,7 +114,7 @@ impl Shared {
             vault,
             courier,
             outputs,
-            permits: Semaphore::new(settings.nodes_live),
+            permits: Arc::new(Semaphore::new(settings.nodes_live)),
             settings,
             plans,
             slept: Notify::new(),
@@ -126,6 +127,16 @@ impl Shared {
 
     fn handles(&self) -> MutexGuard<'_, HashMap<RunId, Arc<Handle>>> {
         self.handles.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// What the attempts of a run have in common.
+    pub(super) fn ties(&self, id: RunId) -> RunTies {
+        RunTies::new(id, Arc::clone(&self.permits))
+    }
+
+    /// The ties of a run in memory.
+    pub(super) fn ties_of(&self, id: RunId) -> Option<Arc<RunTies>> {
+        self.handles().get(&id).map(|handle| Arc::clone(&handle.ties))
     }
 
     /// Whether there is room for one more run.
@@ -164,7 +175,7 @@ impl Shared {
 
     /// Brings an unfinished run into memory, unless it is there, and gives its end.
     pub(super) fn ensure_live(self: &Arc<Self>, id: RunId) -> Finished {
-        let handle = Handle::new();
+        let handle = Handle::new(self.ties(id));
         let finished = handle.finished();
         let mut handles = self.handles();
         if let Some(known) = handles.get(&id) {

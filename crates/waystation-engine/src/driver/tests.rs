@@ -10,7 +10,8 @@ use tokio::sync::Semaphore;
 use waystation_core::entry::Outcome as RunOutcome;
 use waystation_core::error::{Code, Error, Failure};
 use waystation_core::plan::{
-    Dialect, Edge, Join, Missing, Node, OnFailure, PLAN_FORMAT, Plan, Retry, Selection, Shape, When,
+    Budget, Dialect, Edge, Join, Missing, Node, OnFailure, PLAN_FORMAT, Plan, Retry, Selection,
+    Shape, When,
 };
 use waystation_core::run::Run;
 
@@ -87,6 +88,7 @@ fn node(index: usize, kind: &str, config: Value) -> Node {
         timeout_ms: 50,
         hidden: false,
         metadata: Map::new(),
+        condition: None,
     }
 }
 
@@ -103,6 +105,7 @@ fn plan(nodes: Vec<Node>, is_chain: bool) -> Plan {
         on_failure: OnFailure::Stop,
         deadline_ms: None,
         webhook_url: None,
+        budget: Budget::default(),
     }
 }
 

@@ -45,7 +45,8 @@ mod tests {
             upstream.iter().map(|(id, value)| (id.to_string(), Arc::new(value.clone()))).collect();
         let input = json!({ "name": "Ada" });
         let upstream = || upstream.clone();
-        let mut call = PureCall { config, outputs: &[], input: &input, upstream: &upstream };
+        let mut call =
+            PureCall { config, outputs: &[], holds: None, input: &input, upstream: &upstream };
         node(&mut call).unwrap().output
     }
 

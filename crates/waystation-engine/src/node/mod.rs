@@ -1,5 +1,6 @@
 //! Node types: what a step can do. Each is one file, known to the engine by one line in the registry.
 
+pub mod ambience;
 mod control;
 pub mod http;
 mod set;
@@ -12,6 +13,7 @@ use serde_json::Value;
 use waystation_core::error::Failure;
 
 use crate::egress::HttpClient;
+pub use ambience::Ambience;
 
 /// What a node is given for one attempt.
 #[derive(Clone, Debug)]
@@ -22,6 +24,8 @@ pub struct Call {
     pub config: Value,
     /// The names that the node's result is known by; empty where it is known as a whole.
     pub outputs: Vec<String>,
+    /// The attempt's ties to its run.
+    pub ambience: Ambience,
 }
 
 /// What a pure node is given.
@@ -30,6 +34,8 @@ pub struct PureCall<'a> {
     pub config: Value,
     /// The names that the node's result is known by; empty where it is known as a whole.
     pub outputs: &'a [String],
+    /// Whether the node's condition holds, if it has one.
+    pub holds: Option<bool>,
     /// The run's input.
     pub input: &'a Value,
     /// The results of the nodes that lead here, by id.

@@ -11,8 +11,8 @@ use super::step::{Step, Work, sends_query};
 use crate::expr::{Key, Template};
 use crate::limits::FINDINGS;
 use crate::plan::{
-    Dialect, Edge, Join, Missing, Node, NodeIndex, OnFailure, PLAN_FORMAT, Plan, Retry, Selection,
-    Shape, When,
+    Budget, Dialect, Edge, Join, Missing, Node, NodeIndex, OnFailure, PLAN_FORMAT, Plan, Retry,
+    Selection, Shape, When,
 };
 
 /// A plan, and what its author should know about it.
@@ -256,6 +256,7 @@ fn plan(steps: Vec<Step>, order: &[usize], edges: Edges, settings: Settings) -> 
         on_failure: if settings.raise_on_error { OnFailure::Stop } else { OnFailure::Continue },
         deadline_ms: Some(settings.total_timeout_ms),
         webhook_url: settings.webhook_url,
+        budget: Budget::default(),
     }
 }
 
@@ -273,6 +274,7 @@ fn node(step: Step, settings: &Settings) -> Node {
         timeout_ms: step.timeout_ms.unwrap_or(settings.step_timeout_ms),
         hidden: false,
         metadata: step.metadata,
+        condition: None,
         outputs: step.outputs,
         name: step.name,
         id: step.usid,
@@ -292,6 +294,7 @@ fn merge_node(id: String, name: &str) -> Node {
         timeout_ms: 0,
         hidden: true,
         metadata: Map::new(),
+        condition: None,
     }
 }
 

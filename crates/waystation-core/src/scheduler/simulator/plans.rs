@@ -4,8 +4,8 @@ use serde_json::{Map, Value};
 
 use super::random::Random;
 use crate::plan::{
-    Dialect, Edge, Join, Missing, Node, NodeIndex, OnFailure, PLAN_FORMAT, Plan, QueueItem, Retry,
-    Selection, Shape, When,
+    Budget, Dialect, Edge, Join, Missing, Node, NodeIndex, OnFailure, PLAN_FORMAT, Plan, QueueItem,
+    Retry, Selection, Shape, When,
 };
 
 /// The kind of nodes that have effects outside; any other kind is pure.
@@ -35,6 +35,7 @@ pub(in crate::scheduler) fn plan(shape: Shape, nodes: Vec<Node>, on_failure: OnF
         on_failure,
         deadline_ms: None,
         webhook_url: None,
+        budget: Budget::default(),
     }
 }
 
@@ -52,6 +53,7 @@ pub(in crate::scheduler) fn node(id: impl Into<String>, kind: &str) -> Node {
         timeout_ms: 1_000,
         hidden: false,
         metadata: Map::new(),
+        condition: None,
     }
 }
 
@@ -111,7 +113,8 @@ fn random_queue(random: &mut Random) -> (Shape, u64) {
     let mut nodes = count;
     let mut items = Vec::new();
     for node in 0..count as NodeIndex {
-        let mut item = QueueItem { node, condition: None, if_true: vec![], if_false: vec![] };
+        let mut item =
+            QueueItem { before: vec![], node, condition: None, if_true: vec![], if_false: vec![] };
         if random.percent(50) {
             item.condition = Some(nodes as NodeIndex);
             item.if_true = random_targets(random, count);

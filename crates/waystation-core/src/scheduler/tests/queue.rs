@@ -3,13 +3,13 @@
 use super::*;
 
 fn plain(node: NodeIndex) -> QueueItem {
-    QueueItem { node, condition: None, if_true: vec![], if_false: vec![] }
+    QueueItem { before: vec![], node, condition: None, if_true: vec![], if_false: vec![] }
 }
 
 /// The item of this node; its condition is the node ten further on.
 fn judged(node: NodeIndex, if_true: &[u32], if_false: &[u32]) -> QueueItem {
     let (if_true, if_false) = (if_true.to_vec(), if_false.to_vec());
-    QueueItem { node, condition: Some(node + 10), if_true, if_false }
+    QueueItem { before: vec![], node, condition: Some(node + 10), if_true, if_false }
 }
 
 /// A rule, a chain, what its conditions answer, and the nodes in the order in which they run.

@@ -24,6 +24,7 @@ use super::shared::{Shared, closing_down};
 use super::unknown_run;
 use crate::id::{RunId, now_ms};
 use crate::limits::{EFFECTS_PER_RUN, ENTRIES_PER_APPEND, SLEEP_IN_MEMORY};
+use crate::node::ambience::Purse;
 use crate::store::{Append, Finished as FinishedRow, NewRun, Status};
 
 /// Actions that a new run may perform in its caller's task: a short run of pure nodes is done before
@@ -128,7 +129,7 @@ impl Live {
             self.append(None).await?;
             return Ok(Finished::now(self.run));
         }
-        let handle = Handle::new();
+        let handle = Handle::new(self.shared.ties(self.id));
         let finished = handle.finished();
         Arc::clone(&self.shared).drive(self, handle);
         Ok(finished)
@@ -178,7 +179,7 @@ impl Live {
                 return Ok(Rest::Finished);
             }
             for attempt in self.starting.drain(..) {
-                self.attempts.push(attempt.make(Arc::clone(&self.shared)));
+                self.attempts.push(attempt.make(&handle.ties, purse(&self.run)));
             }
             if is_closing && self.attempts.is_empty() {
                 return Ok(Rest::Closing);
@@ -315,6 +316,14 @@ enum Rest {
     Finished,
     Asleep,
     Closing,
+}
+
+/// Who pays for what the run does now.
+fn purse(run: &Run) -> Purse {
+    let start = run.start.as_ref();
+    let name = |of: fn(&Start) -> &str| start.map_or_else(|| "".into(), |start| of(start).into());
+    let workflow = (name(|start| &start.namespace), name(|start| &start.workflow));
+    Purse { workflow, spent: run.spent, budget: run.program.plan.budget }
 }
 
 fn instant_of(unix_ms: u64) -> Instant {

@@ -13,6 +13,7 @@ use waystation_core::plan::NodeIndex;
 use waystation_core::prepare::{Prepared, prepare};
 use waystation_core::run::NodeRecord;
 use waystation_core::scheduler::{Action, NodeStatus};
+use waystation_core::usage::Usage;
 
 use super::super::attempt::{Attempt, Ended, contained, jitter, presentable};
 use super::Live;
@@ -98,13 +99,13 @@ impl Live {
                 self.failed(node, attempt, error.into());
             }
             (Prepared::Fail(failure), None) => self.failed(node, attempt, failure),
-            (Prepared::Run { config, warnings, secrets }, _) => {
+            (Prepared::Run { config, warnings, secrets, holds }, _) => {
                 for warning in warnings {
                     self.log(Some(node), Level::Warning, warning);
                 }
                 // As they are now: an attempt may outlast them.
                 let secrets = secrets.iter().filter_map(|name| vault.get(name).ok()).collect();
-                self.dispatch(node, attempt, config, secrets);
+                self.dispatch((node, attempt), (config, holds), secrets);
             }
         }
     }
@@ -114,13 +115,18 @@ impl Live {
         matches!(self.shared.registry.get(kind), Some(NodeType::Effect(_)))
     }
 
-    fn dispatch(&mut self, node: NodeIndex, attempt: u32, config: Value, secrets: Vec<Secret>) {
+    fn dispatch(
+        &mut self,
+        (node, attempt): (NodeIndex, u32),
+        (config, holds): (Value, Option<bool>),
+        secrets: Vec<Secret>,
+    ) {
         let definition = &self.run.program.plan.nodes[node as usize];
         match self.shared.registry.get(&definition.kind) {
             Some(NodeType::Pure(evaluate)) => {
-                let outcome = self.evaluate(*evaluate, node, config);
+                let outcome = self.evaluate(*evaluate, node, config, holds);
                 let outcome = presentable(outcome, &secrets);
-                self.ended(Ended { node, attempt, outcome });
+                self.ended(Ended { node, attempt, outcome, spent: Usage::default() });
             }
             Some(NodeType::Effect(effect)) => {
                 let effect = Arc::clone(effect);
@@ -141,6 +147,7 @@ impl Live {
         evaluate: fn(&mut PureCall<'_>) -> node::Outcome,
         node: NodeIndex,
         config: Value,
+        holds: Option<bool>,
     ) -> node::Outcome {
         let run = &self.run;
         let upstream = || {
@@ -151,12 +158,15 @@ impl Live {
             run.program.sources_of(node).filter_map(result).collect()
         };
         let outputs = &run.program.plan.nodes[node as usize].outputs;
-        let mut call = PureCall { config, outputs, input: &run.input, upstream: &upstream };
+        let mut call = PureCall { config, outputs, holds, input: &run.input, upstream: &upstream };
         contained(|| evaluate(&mut call))
     }
 
     pub(super) fn ended(&mut self, ended: Ended) {
-        let Ended { node, attempt, outcome } = ended;
+        let Ended { node, attempt, outcome, spent } = ended;
+        if !spent.is_nothing() {
+            self.record(Fact::Spent { node, usage: spent });
+        }
         match outcome {
             Ok(node::Completion { output, port }) => {
                 let output = Data::from(output);

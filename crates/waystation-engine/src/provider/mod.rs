@@ -1,0 +1,95 @@
+//! Models: one question, one answer, whoever gives it.
+//!
+//! A [`Provider`] speaks one wire format at one address.
+
+use std::time::Duration;
+
+use async_trait::async_trait;
+use serde_json::Value;
+use waystation_core::error::Failure;
+
+/// Who says a message.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Role {
+    /// What the model is told to be.
+    System,
+    /// Who asks.
+    User,
+    /// The model, earlier.
+    Assistant,
+}
+
+/// One message of a conversation.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Message {
+    /// Who says it.
+    pub role: Role,
+    /// What.
+    pub text: String,
+}
+
+/// What a provider is asked, in nobody's wire format. All parameters that decide the answer are here,
+/// so that equal questions may share one.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Question {
+    /// The model, by the provider's name for it.
+    pub model: String,
+    /// The conversation.
+    pub messages: Vec<Message>,
+    /// How adventurous the answer may be; the provider's default where it is not said.
+    pub temperature: Option<f64>,
+    /// Tokens that the answer may have; the provider's default where it is not said.
+    pub max_tokens: Option<u32>,
+    /// The JSON Schema that the answer has to follow, for providers that can be told.
+    pub schema: Option<Value>,
+}
+
+/// Why an answer ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Finish {
+    /// It is complete.
+    Stop,
+    /// It reached its greatest length.
+    Length,
+    /// The provider withheld or cut it.
+    Filtered,
+    /// Anything else.
+    Other,
+}
+
+/// An answer as the provider gave it. An empty text is an answer too.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Reply {
+    /// The text.
+    pub text: String,
+    /// The model that gave it, by the provider's word.
+    pub model: String,
+    /// Why it ended.
+    pub finish: Finish,
+    /// Tokens sent, as counted by the provider, or estimated where it does not say.
+    pub prompt_tokens: u64,
+    /// Tokens received, likewise.
+    pub completion_tokens: u64,
+    /// What the provider says that it cost, in billionths of a US dollar, where it does.
+    pub nano_usd: Option<u64>,
+}
+
+/// How one call is made; it does not change the answer.
+#[derive(Clone, Copy)]
+pub struct Manner<'a> {
+    /// The key, where the provider needs one.
+    pub key: Option<&'a crate::secret::Secret>,
+    /// Hears the pieces of the answer as they come; a provider that cannot stream tells none.
+    pub tell: Option<&'a (dyn Fn(&str) + Send + Sync)>,
+}
+
+/// A wire format spoken at one address.
+#[async_trait]
+pub trait Provider: Send + Sync + 'static {
+    /// Asks once. The failure says whether asking again makes sense, carries what the provider said
+    /// of when, and quotes its words. How long it may take is the caller's to say.
+    async fn ask(&self, question: &Question, manner: Manner<'_>) -> Result<Reply, Failure>;
+}
+
+/// A piece of an answer that does not come for so long breaks the call off.
+pub const SILENCE: Duration = Duration::from_secs(60);
