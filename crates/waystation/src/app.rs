@@ -10,6 +10,7 @@ use waystation_engine::egress::{HttpClient, Policy, Reach};
 use waystation_engine::event::redis::OutputSink;
 use waystation_engine::event::signature::SigningKey;
 use waystation_engine::node::Registry;
+use waystation_engine::provider::models::Models;
 use waystation_engine::secret::{Sealer, Vault};
 use waystation_engine::store::Store;
 use waystation_engine::store::sqlite::{Options, SqliteStore};
@@ -45,11 +46,12 @@ impl App {
         let vault = Arc::new(open_vault(&config, Arc::clone(&store)).await?);
         let client = Arc::new(http_client(config.egress)?);
         let webhook_key = config.webhook_key.map(Arc::new);
+        let models = Arc::<Models>::default();
         let mut settings = config.engine;
         settings.is_resident = is_resident;
         let parts = Parts {
             store,
-            registry: Registry::standard(Arc::clone(&client)),
+            registry: Registry::standard(Arc::clone(&client), Arc::clone(&models)),
             vault: Arc::clone(&vault),
             client: Arc::clone(&client),
             webhook_key: webhook_key.clone(),

@@ -1,3 +1,4 @@
 //! Wire formats: each parses its documents, compiles them into a plan, and renders its replies.
 
+pub mod instructions;
 pub mod pipeline;

@@ -13,6 +13,7 @@ use serde_json::Value;
 use waystation_core::error::Failure;
 
 use crate::egress::HttpClient;
+use crate::provider::models::Models;
 pub use ambience::Ambience;
 
 /// What a node is given for one attempt.
@@ -83,7 +84,7 @@ pub struct Registry {
 
 impl Registry {
     /// The types that the engine comes with.
-    pub fn standard(client: Arc<HttpClient>) -> Registry {
+    pub fn standard(client: Arc<HttpClient>, _models: Arc<Models>) -> Registry {
         let mut registry = Registry { types: HashMap::new() };
         registry.add("start", NodeType::Pure(control::start));
         registry.add("end", NodeType::Pure(control::end));

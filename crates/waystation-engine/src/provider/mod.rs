@@ -1,6 +1,8 @@
 //! Models: one question, one answer, whoever gives it.
 //!
-//! A [`Provider`] speaks one wire format at one address.
+//! - [`models`]: what nodes ask; everything that stands around a call
+
+pub mod models;
 
 use std::time::Duration;
 

@@ -1,0 +1,1 @@
+//! Instruction chains: models, endpoints, threads and routers one after another, with branches.
