@@ -59,3 +59,14 @@ pub const SECRET_BYTES_MAX: usize = 64 << 10;
 pub const SIGNATURES_PER_WEBHOOK: usize = 8;
 /// How exactly it is known when a plan was last used, in milliseconds.
 pub const PLAN_USE_MS: u64 = 3_600_000;
+/// Calls that an endpoint worker has under way at once; a further one is told to come again.
+pub const WORKER_CALLS: usize = 4_096;
+/// Further attempts that a caller of an endpoint worker may ask for; a greater wish is refused.
+pub const WORKER_RETRIES_MAX: u64 = 100;
+/// How long one call of an endpoint worker may take with all its attempts and waits: the attempt under
+/// way is then cut short, and a wait that would last longer is not begun. No time or delay in a request
+/// may be longer.
+pub const WORKER_DURATION_MAX: Duration = Duration::from_secs(600);
+/// Bytes of an endpoint worker's reply that a node reads: a body of [`RESPONSE_BYTES`] grows when it is
+/// written as JSON. A longer one fails the node.
+pub const WORKER_REPLY_BYTES: usize = 32 << 20;

@@ -105,7 +105,8 @@ async fn key_file(config: &Config, store: &dyn Store) -> Result<PathBuf, Error> 
     Ok(path)
 }
 
-fn http_client(policy: Policy) -> Result<HttpClient, Error> {
+/// A client that goes out under a policy.
+pub fn http_client(policy: Policy) -> Result<HttpClient, Error> {
     HttpClient::new(policy).map_err(|error| {
         tracing::error!(%error, "outgoing HTTP");
         Error::new(Code::Internal, "the outgoing HTTP client could not be made")
