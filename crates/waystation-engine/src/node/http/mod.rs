@@ -13,7 +13,7 @@ use async_trait::async_trait;
 
 use super::{Call, Effect, Outcome};
 use crate::egress::HttpClient;
-pub(crate) use outcome::cut_quotation;
+pub(crate) use outcome::{cut_quotation, may_pass, retry_after_ms, send_failure, text};
 use request::Settings;
 
 /// The node type.
