@@ -28,6 +28,11 @@ pub const NODES_LIVE: usize = 1_024;
 pub const RESPONSE_BYTES: usize = 10 << 20;
 /// Redirects that a request follows.
 pub const REDIRECTS: usize = 10;
+/// Bytes of a model's answer; a longer one fails the call for good.
+pub const MODEL_ANSWER_BYTES: usize = 4 << 20;
+/// Bytes that a streamed answer may take on the wire, where each word travels in an event of some
+/// hundred bytes; a longer one fails the call for good.
+pub const MODEL_STREAM_BYTES: usize = 64 << 20;
 /// Pieces of a model's answer that a listener may be behind; further ones pass it by.
 pub const TOKENS_BEHIND: usize = 256;
 /// A run whose next event is further away leaves memory until then.

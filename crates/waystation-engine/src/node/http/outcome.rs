@@ -17,6 +17,8 @@ use crate::node::Outcome;
 const QUOTED_LETTERS: usize = 200;
 /// Letters before the quotation: `HTTP 404: `.
 const STATUS_LETTERS: usize = 10;
+/// Letters of a message about a model: 500 of the provider's own, and what stands before them.
+const MODEL_LETTERS: usize = 560;
 
 /// A response as a result, in parts or whole, or as the failure that its status means.
 pub(super) fn judge(response: &Response, outputs: &[String], now: SystemTime) -> Outcome {
@@ -63,9 +65,12 @@ fn status_failure(response: &Response, now: SystemTime) -> Failure {
 
 /// Cuts the answer that an error message quotes.
 pub(crate) fn cut_quotation(mut failure: Failure) -> Failure {
-    if failure.code == Code::HttpStatus
-        && let Some((end, _)) = failure.message.char_indices().nth(STATUS_LETTERS + QUOTED_LETTERS)
-    {
+    let letters = match failure.code {
+        Code::HttpStatus if failure.message.starts_with("HTTP ") => STATUS_LETTERS + QUOTED_LETTERS,
+        Code::HttpStatus | Code::ModelAnswer => MODEL_LETTERS,
+        _ => return failure,
+    };
+    if let Some((end, _)) = failure.message.char_indices().nth(letters) {
         failure.message.truncate(end);
     }
     failure
