@@ -1,8 +1,20 @@
 //! Models: one question, one answer, whoever gives it.
 //!
 //! - [`models`]: what nodes ask; everything that stands around a call
+//! - [`directory`]: who gives access to models, by name
+//! - [`settings`]: limits, the cache, budgets, as an operator sets them
+//! - `cache`: answers kept for equal questions
+//! - `flight`: equal questions under way at once
+//! - [`limiter`]: whose turn it is
+//! - `meters`: what calls count
 
+mod cache;
+pub mod directory;
+mod flight;
+pub mod limiter;
+mod meters;
 pub mod models;
+pub mod settings;
 
 use std::time::Duration;
 
