@@ -75,3 +75,15 @@ pub const WORKER_DURATION_MAX: Duration = Duration::from_secs(600);
 /// Bytes of an endpoint worker's reply that a node reads: a body of [`RESPONSE_BYTES`] grows when it is
 /// written as JSON. A longer one fails the node.
 pub const WORKER_REPLY_BYTES: usize = 32 << 20;
+/// Calls of models under way at once with one key by default; a further one waits its turn.
+pub const LLM_CALLS_PER_KEY: usize = 64;
+/// Calls that wait for one key; a further one fails, and may be tried again.
+pub const LLM_CALLS_WAITING: usize = 100_000;
+/// Keys of models whose limits are remembered; beyond, those that have nothing to remember are forgotten.
+pub const LLM_KEYS: usize = 1_024;
+/// How long a key rests at the most when its provider asks for a pause; then the next call finds out.
+pub const LLM_PAUSE_MAX: Duration = Duration::from_secs(60);
+/// Bytes of a model's answer that are cached; a longer one is not.
+pub const ANSWER_BYTES_CACHED: usize = 1 << 20;
+/// Models that metrics tell apart; further ones are counted together.
+pub const MODELS_COUNTED: usize = 200;

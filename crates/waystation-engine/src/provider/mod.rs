@@ -1,8 +1,14 @@
 //! Models: one question, one answer, whoever gives it.
 //!
 //! - [`models`]: what nodes ask; everything that stands around a call
+//! - [`directory`]: who gives access to models, by name
 //! - [`config`]: the providers that an operator has set up, and their keys
+//! - [`settings`]: limits, the cache, budgets, as an operator sets them
 //! - [`prices`]: what tokens cost
+//! - `cache`: answers kept for equal questions
+//! - `flight`: equal questions under way at once
+//! - [`limiter`]: whose turn it is
+//! - `meters`: what calls count
 //! - [`chat`]: OpenAI's chat completions, which many others speak too
 //! - [`messages`]: Anthropic's messages
 //! - [`gateway`]: a service of the operator's own that stands before models
@@ -11,16 +17,22 @@
 //! - `draft`: an answer while it is put together
 //! - `schema`: which JSON Schemas providers guarantee to follow
 
+mod cache;
 pub mod chat;
 pub mod config;
+pub mod directory;
 mod draft;
 pub mod echo;
 mod exchange;
+mod flight;
 pub mod gateway;
+pub mod limiter;
 pub mod messages;
+mod meters;
 pub mod models;
 pub mod prices;
 mod schema;
+pub mod settings;
 #[cfg(test)]
 mod testing;
 
