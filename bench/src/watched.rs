@@ -98,7 +98,8 @@ async fn poll(
             break;
         }
         let began = Instant::now();
-        let answer = connection.exchange(&Request::get(&format!("/?instanceId={instance}"))).await?;
+        let answer =
+            connection.exchange(&Request::get(&format!("/?instanceId={instance}"))).await?;
         ensure!(answer.status == 200, "a poll was answered with {}", answer.status);
         latencies.record(began.elapsed());
     }

@@ -47,8 +47,8 @@ pub struct Setup {
     pub default_model: Option<&'static str>,
     /// Whether the operator named the address, and not a request.
     pub is_trusted: bool,
-    /// The key in the environment.
-    key: Option<Secret>,
+    /// The key in the environment, with its name there.
+    key: Option<(String, Secret)>,
 }
 
 /// Shows neither the key nor the address, which may hold one.
@@ -179,8 +179,13 @@ impl Setup {
             (None, Some(name)) if self.needs_key => {
                 Err(Failure::fatal(Code::ModelKeyMissing, format!("Missing {name}")))
             }
-            (key, _) => Ok(key.clone()),
+            (key, _) => Ok(key.as_ref().map(|(_, key)| key.clone())),
         }
+    }
+
+    /// The name under which the environment has its key.
+    pub fn key_in_environment(&self) -> Option<&str> {
+        self.key.as_ref().map(|(name, _)| name.as_str())
     }
 
     /// The provider itself. Addresses that the operator names are reached by the trusted client,
@@ -215,7 +220,7 @@ impl BuiltIn {
             key_names: self.key_names.iter().map(|name| (*name).to_owned()).collect(),
             needs_key: !self.key_names.is_empty(),
             default_model: self.default_model,
-            key: self.key_names.iter().find_map(|name| lookup(name)).map(Secret::new),
+            key: self.key_names.iter().find_map(|name| key_in(lookup, name)),
             ..further(self.name, self.label, base_url)
         })
     }
@@ -224,6 +229,10 @@ impl BuiltIn {
 fn echo() -> Setup {
     let default_model = Some(echo::MODEL);
     Setup { format: Format::Echo, default_model, ..further(ECHO, "Echo", String::new()) }
+}
+
+fn key_in(lookup: &dyn Fn(&str) -> Option<String>, name: &str) -> Option<(String, Secret)> {
+    lookup(name).map(|key| (name.to_owned(), Secret::new(key)))
 }
 
 /// A provider without a key that speaks chat completions.
@@ -251,7 +260,7 @@ fn custom(item: &str, lookup: &dyn Fn(&str) -> Option<String>) -> Result<Setup, 
         return Err(custom_error(&format!("has the name {name:?}")));
     }
     let key_name = format!("{}_API_KEY", name.to_ascii_uppercase().replace('-', "_"));
-    let key = lookup(&key_name).map(Secret::new);
+    let key = key_in(lookup, &key_name);
     Ok(Setup { key_names: vec![key_name], key, ..further(name, name, url) })
 }
 
