@@ -1,4 +1,4 @@
-//! Calls through workers: one that a server plays, and the real one.
+//! Calls through a server that plays the worker, and what its answers mean.
 
 use serde_json::json;
 use waystation_core::error::Class;
