@@ -21,6 +21,7 @@ use super::http::{
 use super::{Ambience, Call, Effect, Outcome};
 use crate::egress::{HttpClient, Request, Response};
 use crate::limits::WORKER_REPLY_BYTES;
+use crate::worker::{RETRIES, RETRY_DELAY_MS, TIMEOUT_MS};
 
 /// What is in the address of an API that needs no worker.
 const MOCK: &str = "/mock/";
@@ -133,9 +134,9 @@ fn request(call: &EndpointCall, idempotency_key: &str) -> Result<Request, Failur
         "url": call.api_url.trim(),
         "method": call.method.as_deref().unwrap_or("GET"),
         "headers": call.headers.clone().unwrap_or_default(),
-        "retries": call.retries.unwrap_or(3),
-        "retryDelay": call.retry_delay.unwrap_or(1_000),
-        "timeout": call.timeout.unwrap_or(30_000),
+        "retries": call.retries.unwrap_or(RETRIES),
+        "retryDelay": call.retry_delay.unwrap_or(RETRY_DELAY_MS),
+        "timeout": call.timeout.unwrap_or(TIMEOUT_MS),
     });
     if !call.body.is_null() {
         body["body"] = call.body.clone();
@@ -215,3 +216,6 @@ fn failure(message: String, may_pass: bool, response: &Response) -> Failure {
         false => Failure::fatal(Code::HttpStatus, message),
     }
 }
+
+#[cfg(test)]
+mod tests;

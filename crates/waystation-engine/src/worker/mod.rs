@@ -22,6 +22,7 @@ use crate::node::http::{may_pass, retry_after_ms};
 use reply::{Account, End};
 pub use reply::{ErrorType, Reply};
 use request::Task;
+pub(crate) use request::{RETRIES, RETRY_DELAY_MS, TIMEOUT_MS};
 
 /// Makes calls for others.
 pub struct Worker {

@@ -15,9 +15,12 @@ use crate::egress::Request;
 use crate::limits::{WORKER_DURATION_MAX, WORKER_RETRIES_MAX};
 use crate::node::http::{IDEMPOTENCY_KEY, encode, header, method};
 
-const RETRIES: u64 = 3;
-const RETRY_DELAY_MS: u64 = 1_000;
-const TIMEOUT_MS: u64 = 30_000;
+/// Attempts after the first, where a request does not say how many.
+pub(crate) const RETRIES: u64 = 3;
+/// The wait after the first attempt, in milliseconds, where a request does not say how long.
+pub(crate) const RETRY_DELAY_MS: u64 = 1_000;
+/// How long one attempt may take, in milliseconds, where a request does not say.
+pub(crate) const TIMEOUT_MS: u64 = 30_000;
 const DURATION_MS_MAX: u64 = WORKER_DURATION_MAX.as_millis() as u64;
 
 /// A call to make.
