@@ -1,8 +1,12 @@
 //! Models: one question, one answer, whoever gives it.
 //!
 //! - [`models`]: what nodes ask; everything that stands around a call
+//! - [`structured`]: answers that are JSON and follow a schema
 
 pub mod models;
+pub mod structured;
+#[cfg(test)]
+pub(crate) mod testing;
 
 use std::time::Duration;
 
