@@ -17,6 +17,7 @@
 //! - `exchange`: one request to a provider: its failures, its key kept out of them, its pieces
 //! - `draft`: an answer while it is put together
 //! - `schema`: which JSON Schemas providers guarantee to follow
+//! - [`structured`]: answers that are JSON and follow a schema
 
 mod cache;
 pub mod chat;
@@ -34,7 +35,10 @@ mod meters;
 pub mod models;
 pub mod prices;
 mod schema;
+#[cfg(test)]
+pub(crate) mod scripted;
 pub mod settings;
+pub mod structured;
 #[cfg(test)]
 mod testing;
 
