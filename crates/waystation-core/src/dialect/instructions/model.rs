@@ -5,7 +5,7 @@ use serde_json::{Map, Value};
 use super::super::definition::is_absolute_address;
 use super::compile::Known;
 use super::fields::{Fields, did_you_mean};
-use super::template::{literal, names_a_secret};
+use super::template::{literal, secret_name};
 use crate::error::nearest;
 use crate::limits::{ANSWER_TOKENS, NAME_BYTES, TEMPERATURE};
 
@@ -104,7 +104,7 @@ fn provider(name: String, fields: &mut Fields<'_>, known: &Known<'_>) -> Option<
 
 /// Requests are recorded, so a key must not stand in one.
 fn api_key(key: String, fields: &mut Fields<'_>) -> Option<String> {
-    if names_a_secret(&key) {
+    if secret_name(&key).is_some() {
         return Some(key.trim().to_owned());
     }
     fields.must(
