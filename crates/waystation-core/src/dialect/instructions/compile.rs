@@ -294,7 +294,7 @@ fn agent_settings(index: usize, model: &Model, agent: Agent) -> Settings {
         ("decision", decision(index, "decide")),
         ("tools", tools.iter().map(Choice::called).collect()),
         ("fallback", fallback.into()),
-        ("prompt", format!("{prompt}\n\n{{{{ previous }}}}").into()),
+        ("prompt", prompt.into()),
         ("context", PREVIOUS.into()),
     ];
     let mut settings = with(model.config(), settings);

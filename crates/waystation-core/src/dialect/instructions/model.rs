@@ -38,7 +38,7 @@ impl Model {
             max_tokens: fields.whole("max_tokens", 1, ANSWER_TOKENS),
             cache: fields.flag("cache"),
             stream: fields.flag("stream"),
-            api_key: fields.text("api_key").and_then(|key| api_key(key, fields)),
+            api_key: fields.text("api_key").and_then(|key| api_key(&key, fields)),
         }
     }
 
@@ -103,8 +103,8 @@ fn provider(name: String, fields: &mut Fields<'_>, known: &Known<'_>) -> Option<
 }
 
 /// Requests are recorded, so a key must not stand in one.
-fn api_key(key: String, fields: &mut Fields<'_>) -> Option<String> {
-    if secret_name(&key).is_some() {
+fn api_key(key: &str, fields: &mut Fields<'_>) -> Option<String> {
+    if secret_name(key).is_some() {
         return Some(key.trim().to_owned());
     }
     fields.must(

@@ -2,6 +2,7 @@
 
 mod golden;
 mod order;
+mod payloads;
 mod properties;
 mod status;
 mod validation;

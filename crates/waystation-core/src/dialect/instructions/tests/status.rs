@@ -48,7 +48,7 @@ fn state(facts: Vec<Fact>, waiting: &[(u32, String)]) -> Value {
 #[test]
 fn each_state_has_its_word() {
     let busy = Failure::retryable(Code::Transport, "connection reset", None);
-    let failed = Fact::NodeFailed { node: 0, attempt: 1, failure: busy.clone(), jitter: 0 };
+    let failed = Fact::NodeFailed { node: 0, attempt: 1, failure: busy, jitter: 0 };
     let ended = |outcome: Outcome| Fact::RunFinished { outcome };
     let asked = || Fact::CancelRequested { reason: "enough".into() };
     let cancelled = || ended(Outcome::Cancelled { reason: "enough".into() });
