@@ -2,7 +2,10 @@
 
 mod answer;
 mod append_cost;
+mod cached_answer;
 mod ceiling;
+mod chain_report;
+mod chains;
 mod client;
 mod disk;
 mod engine_cost;
@@ -17,6 +20,7 @@ mod suite;
 mod target;
 mod trace;
 mod verdict;
+mod watched;
 mod workload;
 
 use std::fs::File;
@@ -61,6 +65,11 @@ enum Command {
         /// Rounds; medians are reported.
         #[arg(long, default_value_t = 1)]
         rounds: usize,
+    },
+    /// Measures instruction chains alone.
+    Chains {
+        #[command(flatten)]
+        settings: Settings,
     },
     /// Serves ceiling (a); the benchmark starts it.
     #[command(hide = true)]
@@ -138,6 +147,7 @@ fn main() -> Result<()> {
     match Arguments::parse().command {
         Command::All { settings, rounds, output } => all(&settings, rounds, output.as_deref()),
         Command::One { scenario, settings, rounds } => one(&settings, scenario, rounds),
+        Command::Chains { settings } => chains(&settings),
         Command::CeilingA(ceiling) => serve_ceiling(&ceiling, Work::OneWrite),
         Command::CeilingB { ceiling, service } => serve_ceiling(&ceiling, Work::Calls { service }),
         Command::EngineCost { nodes, data } => {
@@ -164,7 +174,9 @@ fn all(settings: &Settings, rounds: usize, output: Option<&Path>) -> Result<()> 
         Some(path) => Box::new(File::create(path).context("create the report")?),
         None => Box::new(io::stdout().lock()),
     };
-    report::write(&mut out, &facts, &bench, &outcome, &costs).context("write the report")
+    let chains = on_one_thread(chain_report::measure(&bench, settings.connections))?;
+    let measured = report::Measured { outcome, costs, chains };
+    report::write(&mut out, &facts, &bench, &measured).context("write the report")
 }
 
 fn one(settings: &Settings, scenario: Scenario, rounds: usize) -> Result<()> {
@@ -173,6 +185,14 @@ fn one(settings: &Settings, scenario: Scenario, rounds: usize) -> Result<()> {
     let bench = settings.bench(service.address)?;
     let case = on_one_thread(suite::one(&bench, scenario, settings.connections, rounds))?;
     report::write_case(&mut io::stdout().lock(), &case).context("write the report")
+}
+
+fn chains(settings: &Settings) -> Result<()> {
+    let logs = tempfile::tempdir()?;
+    let service = Bench::start_service(logs.path())?;
+    let bench = settings.bench(service.address)?;
+    let figures = on_one_thread(chain_report::measure(&bench, settings.connections))?;
+    chain_report::write(&mut io::stdout().lock(), &figures).context("write the report")
 }
 
 impl Settings {

@@ -2,6 +2,7 @@
 
 use std::io::{Result, Write};
 
+use crate::chain_report::{self, ChainFigures};
 use crate::disk::Disk;
 use crate::engine_cost::{self, Cost};
 use crate::scenario::{Bench, Scenario};
@@ -10,20 +11,30 @@ use crate::verdict;
 
 const MIB: f64 = 1024.0 * 1024.0;
 
+/// All that a report is about.
+pub(crate) struct Measured {
+    /// Pipelines beside their ceilings.
+    pub(crate) outcome: Outcome,
+    /// The engine alone.
+    pub(crate) costs: Vec<Cost>,
+    /// Instruction chains.
+    pub(crate) chains: ChainFigures,
+}
+
 /// Writes the whole report.
 pub(crate) fn write(
     out: &mut dyn Write,
     facts: &[(&str, String)],
     bench: &Bench,
-    outcome: &Outcome,
-    costs: &[Cost],
+    measured: &Measured,
 ) -> Result<()> {
     writeln!(out, "# Results\n\nWritten by `waystation-bench all`; the README says how.\n")?;
-    let Outcome { pairs, disk } = outcome;
+    let Measured { outcome: Outcome { pairs, disk }, costs, chains } = measured;
     let cases: Vec<&Case> = pairs.iter().flat_map(Pair::cases).collect();
     asked(out, disk, pairs)?;
     load(out, &cases)?;
     cost(out, &cases)?;
+    chain_report::write(out, chains)?;
     engine_cost::write(out, costs)?;
     machine(out, facts, disk)?;
     settings(out, bench, &cases)

@@ -1,5 +1,7 @@
 //! The plan: what a run executes, as plain data in nobody's wire format.
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
@@ -54,6 +56,16 @@ impl Budget {
     /// Whether nothing is bounded.
     pub fn is_unlimited(&self) -> bool {
         *self == Budget::default()
+    }
+
+    /// Both bounds together: of each kind the smaller one.
+    #[must_use]
+    pub fn and(&self, other: &Budget) -> Budget {
+        let smaller = |one: Option<u64>, two: Option<u64>| one.into_iter().chain(two).min();
+        Budget {
+            tokens: smaller(self.tokens, other.tokens),
+            nano_usd: smaller(self.nano_usd, other.nano_usd),
+        }
     }
 }
 
@@ -144,6 +156,9 @@ pub struct Node {
     /// told whether it holds; one that cannot be evaluated fails the node.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub condition: Option<String>,
+    /// Settings that must not be null once they are rendered, each with what to say where it is.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub needs: BTreeMap<String, String>,
     /// The names under which fields of its output object are known to the other nodes.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub outputs: Vec<String>,

@@ -1,7 +1,7 @@
 //! Settings: read from the environment once, checked, with defaults that are safe.
 
 use std::net::IpAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use waystation_core::error::{Code, Error, nearest};
@@ -9,22 +9,33 @@ use waystation_engine::driver::Settings as EngineSettings;
 use waystation_engine::egress::Policy;
 use waystation_engine::event::redis::RedisConfig;
 use waystation_engine::event::signature::SigningKey;
+use waystation_engine::provider::config::Providers;
+use waystation_engine::provider::prices::Prices;
+use waystation_engine::provider::settings::ModelSettings;
 
 /// Every setting of this program's own, for the check that none is misspelt.
 pub const OWN_NAMES: &[&str] = &[
     "WAYSTATION_DATA",
     "WAYSTATION_EGRESS",
     "WAYSTATION_EGRESS_ALLOW",
+    "WAYSTATION_LLM_CACHE_SECONDS",
     "WAYSTATION_MAX_BODY_BYTES",
     "WAYSTATION_MAX_NODES",
     "WAYSTATION_MAX_RUNS",
     "WAYSTATION_MAX_STEPS",
+    "WAYSTATION_MODEL_LIMITS",
+    "WAYSTATION_MODEL_PRICES",
     "WAYSTATION_OPEN",
+    "WAYSTATION_PROVIDERS",
     "WAYSTATION_PUBLIC_URL",
     "WAYSTATION_RETENTION_DAYS",
+    "WAYSTATION_RUN_TOKENS",
+    "WAYSTATION_RUN_USD",
     "WAYSTATION_SECRET_KEY",
     "WAYSTATION_SHUTDOWN_SECONDS",
     "WAYSTATION_WEBHOOK_SECRET",
+    "WAYSTATION_WORKFLOW_TOKENS",
+    "WAYSTATION_WORKFLOW_USD",
 ];
 
 /// No setting means anything beyond it, and sums with it stay in bounds.
@@ -39,6 +50,12 @@ pub struct Config {
     pub data: PathBuf,
     /// Bounds and times of the engine.
     pub engine: EngineSettings,
+    /// Who gives access to models.
+    pub providers: Providers,
+    /// What models cost.
+    pub prices: Prices,
+    /// Limits, cache and budgets of models.
+    pub models: ModelSettings,
     /// Where requests may go.
     pub egress: Policy,
     /// Redis, where configured.
@@ -77,6 +94,9 @@ impl Config {
         Ok(Config {
             data,
             engine,
+            providers: Providers::from_lookup(lookup)?,
+            prices: prices(lookup)?,
+            models: ModelSettings::from_lookup(lookup)?,
             egress: Policy::parse(&egress, &allow).map_err(|error| setting(&error.to_string()))?,
             redis: RedisConfig::from_lookup(lookup)?,
             secret_key: text("WAYSTATION_SECRET_KEY"),
@@ -141,6 +161,11 @@ fn number(lookup: Lookup<'_>, name: &str, least: usize, default: usize) -> Resul
 fn retention(lookup: Lookup<'_>) -> Result<Option<Duration>, Error> {
     let days = number(lookup, "WAYSTATION_RETENTION_DAYS", 0, 30)? as u64;
     Ok((days > 0).then(|| Duration::from_secs(days * 24 * 3_600)))
+}
+
+fn prices(lookup: Lookup<'_>) -> Result<Prices, Error> {
+    let file = lookup("WAYSTATION_MODEL_PRICES").filter(|file| !file.is_empty());
+    file.map_or_else(|| Ok(Prices::default()), |file| Prices::read(Path::new(&file)))
 }
 
 fn web_url(lookup: Lookup<'_>, name: &str) -> Result<Option<String>, Error> {

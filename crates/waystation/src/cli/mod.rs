@@ -1,6 +1,8 @@
 //! Commands, one file each, and what their exit codes mean.
 
+mod endpoint;
 mod graph;
+mod listen;
 mod local;
 mod progress;
 mod run;
@@ -37,6 +39,8 @@ struct Arguments {
 enum Command {
     /// Start the server.
     Serve(serve::Serve),
+    /// Start a server that only makes calls of APIs for others, with retries.
+    Endpoint(endpoint::Endpoint),
     /// Run a pipeline from a file and show its progress.
     Run(run::RunFile),
     /// Check a pipeline without running it.
@@ -120,6 +124,7 @@ async fn dispatch(arguments: Arguments) -> Outcome {
     let data = arguments.data;
     match arguments.command {
         Command::Serve(serve) => serve.execute(data).await,
+        Command::Endpoint(endpoint) => endpoint.execute(data).await,
         Command::Run(run) => run.execute(data).await,
         Command::Validate(validate) => validate.execute(&read_config(data, true)?),
         Command::Graph(graph) => graph.execute(&read_config(data, true)?),

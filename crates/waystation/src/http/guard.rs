@@ -9,19 +9,18 @@ use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use waystation_core::error::{Code, Error};
 
-use super::Context;
 use super::reply::Failed;
 use crate::config::is_local;
 
 pub(super) async fn check(
-    State(context): State<Context>,
+    State(server_is_local): State<bool>,
     request: Request,
     next: Next,
 ) -> Response {
     // HTTP/2 names the host in the request's address.
     let authority = request.uri().authority().map(|authority| authority.as_str().to_owned());
     let named_here = authority.is_none_or(|authority| is_local(name_of(&authority)));
-    if context.is_local && !(named_here && comes_from_here(request.headers())) {
+    if server_is_local && !(named_here && comes_from_here(request.headers())) {
         let error = Error::new(Code::Forbidden, "This server answers only its own machine")
             .with_hint("call it as http://127.0.0.1, or start it with --host and --open");
         return Failed(error).into_response();

@@ -3,6 +3,7 @@
 mod blocks;
 mod body;
 mod echo;
+mod endpoints;
 mod extract;
 mod guard;
 mod listen;
@@ -22,6 +23,7 @@ use waystation_engine::id::RunId;
 use waystation_engine::secret::new_token;
 
 use crate::app::App;
+pub use endpoints::own_server as endpoint_server;
 pub use listen::{Connections, listen, serve};
 
 /// What handlers are given.
@@ -71,9 +73,10 @@ pub fn router(context: Context) -> Router {
         .merge(progress::routes())
         .merge(status::routes())
         .merge(echo::routes())
+        .merge(endpoints::routes(Arc::clone(&context.app.client), context.app.body_bytes_max))
         .fallback(reply::no_such_route)
         .method_not_allowed_fallback(reply::no_such_method)
-        .layer(axum::middleware::from_fn_with_state(context.clone(), guard::check))
+        .layer(axum::middleware::from_fn_with_state(context.is_local, guard::check))
         .layer(CatchPanicLayer::custom(reply::panicked))
         .with_state(context)
 }

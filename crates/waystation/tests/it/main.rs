@@ -3,6 +3,7 @@
 mod blocks;
 mod cli;
 mod documents;
+mod endpoints;
 mod execute;
 mod hostile;
 mod lifecycle;

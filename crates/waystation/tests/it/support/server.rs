@@ -34,7 +34,17 @@ impl Server {
     /// A server with an empty data directory.
     pub(crate) async fn with(settings: &[(&str, &str)]) -> Server {
         let owned = settings.iter().map(|(name, value)| ((*name).into(), (*value).into()));
-        Server::open(Arc::new(TempDir::new().unwrap()), owned.collect()).await
+        Server::open("serve", Arc::new(TempDir::new().unwrap()), owned.collect()).await
+    }
+
+    /// Another command that serves, with what it takes for its data directory.
+    pub(crate) async fn command(
+        name: &str,
+        directory: Arc<TempDir>,
+        settings: &[(&str, &str)],
+    ) -> Server {
+        let owned = settings.iter().map(|(name, value)| ((*name).into(), (*value).into()));
+        Server::open(name, directory, owned.collect()).await
     }
 
     /// A server at a port of one's choice.
@@ -42,9 +52,9 @@ impl Server {
         Server::with(&[settings, &[("PORT", port)]].concat()).await
     }
 
-    async fn open(directory: Arc<TempDir>, settings: Vec<(String, String)>) -> Server {
+    async fn open(name: &str, directory: Arc<TempDir>, settings: Vec<(String, String)>) -> Server {
         let mut command = program(directory.path());
-        command.arg("serve").env("PORT", "0").stdout(Stdio::null()).stderr(Stdio::piped());
+        command.arg(name).env("PORT", "0").stdout(Stdio::null()).stderr(Stdio::piped());
         let variables = settings.iter().map(|(name, value)| (name.as_str(), value.as_str()));
         let mut child = command.envs(variables).spawn().unwrap();
         let log = Arc::new(Mutex::new(String::new()));
@@ -71,7 +81,7 @@ impl Server {
     pub(crate) async fn again(self) -> Server {
         let (directory, settings) = (Arc::clone(&self.directory), self.settings.clone());
         drop(self);
-        Server::open(directory, settings).await
+        Server::open("serve", directory, settings).await
     }
 
     /// The data directory.
