@@ -1,5 +1,5 @@
 //! What the fake sends is kept in `testdata/models`, where other tests use it and where the services'
-//! own client libraries are asked whether it is right. `RECORD=1` writes the files anew.
+//! own client libraries are asked whether it is right. `WAYSTATION_BLESS=1` writes them anew.
 
 use std::path::{Path, PathBuf};
 
@@ -121,7 +121,7 @@ async fn check(service: &str, cases: Vec<Case>) {
     // Another test may have set it.
     let _ = rustls::crypto::ring::default_provider().install_default();
     let fake = FakeModels::start().await.unwrap();
-    let recording = std::env::var_os("RECORD").is_some();
+    let recording = std::env::var_os("WAYSTATION_BLESS").is_some();
     std::fs::create_dir_all(folder(service)).unwrap();
     for case in &cases {
         let response = ask(&fake, service, case).await;
@@ -132,7 +132,7 @@ async fn check(service: &str, cases: Vec<Case>) {
             std::fs::write(&file, &sent).unwrap();
         }
         let recorded = std::fs::read_to_string(&file).unwrap_or_default();
-        assert_eq!(sent, recorded, "{}: RECORD=1 writes it anew", file.display());
+        assert_eq!(sent, recorded, "{}: WAYSTATION_BLESS=1 writes it anew", file.display());
     }
     let files = std::fs::read_dir(folder(service)).unwrap().count();
     assert_eq!(files, cases.len(), "a file of {service} belongs to no case");
