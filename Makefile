@@ -2,7 +2,7 @@
 export CARGO_TARGET_DIR ?= $(HOME)/.cache/waystation/target
 WAYSTATION = $(CARGO_TARGET_DIR)/release/waystation
 
-.PHONY: run test check tools bench audit
+.PHONY: run test check tools clients bench audit
 
 ## Build, run an example with its progress shown, and leave a server to try.
 run:
@@ -13,7 +13,7 @@ run:
 	$(WAYSTATION) serve
 
 ## Install what the tests need, and run everything.
-test: tools check
+test: tools check clients
 	cargo nextest run --workspace --locked
 
 ## Everything that reads the code without running it.
@@ -25,6 +25,10 @@ check:
 
 tools:
 	./.ci/tools
+
+## Ask the client libraries of OpenAI and Anthropic whether the model services that tests use are right.
+clients: tools
+	./tests/clients/run
 
 ## Known vulnerabilities of dependencies; asks the advisory database on the network.
 audit:

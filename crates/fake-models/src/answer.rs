@@ -45,11 +45,13 @@ impl Answer {
         Answer { text, finish, prompt_tokens, completion_tokens }
     }
 
-    /// The text in the pieces in which it is streamed: words, or large pieces of a large text.
+    /// The text in the pieces in which it is streamed: words, small pieces of JSON, or large pieces of
+    /// a large text.
     pub(crate) fn pieces(&self) -> Vec<&str> {
         match self.text.len() {
-            0..4096 => self.text.split_inclusive(' ').collect(),
-            _ => chunks(&self.text, 16 * 1024),
+            4096.. => chunks(&self.text, 16 * 1024),
+            _ if self.text.starts_with(['{', '[']) => chunks(&self.text, 8),
+            _ => self.text.split_inclusive(' ').collect(),
         }
     }
 }

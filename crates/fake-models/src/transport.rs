@@ -29,7 +29,12 @@ pub(crate) fn body(parts: Vec<Bytes>, ending: Ending) -> Body {
 fn after(ending: Ending) -> BoxStream<'static, io::Result<Bytes>> {
     match ending {
         Ending::Orderly => stream::empty().boxed(),
-        Ending::Broken => stream::iter([Err(io::ErrorKind::ConnectionReset.into())]).boxed(),
+        Ending::Broken => stream::once(async {
+            // What was sent before leaves first.
+            tokio::task::yield_now().await;
+            Err(io::ErrorKind::ConnectionReset.into())
+        })
+        .boxed(),
         Ending::Never { again, pause } => stream::repeat(Bytes::from(again))
             .then(move |piece| async move {
                 tokio::time::sleep(pause).await;

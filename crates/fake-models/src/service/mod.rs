@@ -45,13 +45,12 @@ pub(crate) const ROUTES: [(&str, Service); 9] = [
 ];
 
 impl Service {
-    /// The key in the request.
+    /// The key in the request. Anthropic takes it in a header of its own, and as its newer clients
+    /// send it, as everybody else does.
     pub(crate) fn key(self, headers: &HeaderMap) -> Option<&str> {
         let text = |name| headers.get(name).and_then(|value| value.to_str().ok());
-        match self {
-            Service::Anthropic => text("x-api-key"),
-            _ => text("authorization")?.strip_prefix("Bearer "),
-        }
+        let own = if self == Service::Anthropic { text("x-api-key") } else { None };
+        own.or_else(|| text("authorization")?.strip_prefix("Bearer "))
     }
 
     /// Lets those in who have a key, where one is needed.

@@ -34,10 +34,12 @@ impl Request {
             return Err(Refusal::invalid("The JSON body of the request cannot be parsed."));
         }
         let model = body["model"].as_str().filter(|model| !model.is_empty());
-        let model = model.ok_or_else(|| match service {
-            Service::Anthropic => Refusal::invalid("model: Field required"),
-            _ => Refusal::invalid("you must provide a model parameter"),
-        })?;
+        let missing = || match service {
+            Service::Anthropic => Err(Refusal::invalid("model: Field required")),
+            Service::Gateway => Ok("fake"),
+            _ => Err(Refusal::invalid("you must provide a model parameter")),
+        };
+        let model = model.map_or_else(missing, Ok)?;
         let mut request = Request {
             model: model.to_owned(),
             digest: digest.to_owned(),
@@ -108,12 +110,12 @@ impl Request {
 
     fn read_gateway(&mut self, body: &Value) -> Result<(), Refusal> {
         self.tokens_max = body["max_tokens"].as_u64();
-        self.prompt = text(&body["system_prompt"]);
-        if let Some(prompt) = body["prompt"].as_str() {
-            self.hear("user", prompt.to_owned());
-            return Ok(());
+        self.schema = body.get("schema").filter(|schema| schema.is_object()).cloned();
+        match body["prompt"].as_str() {
+            Some(prompt) if body["messages"].is_null() => self.hear("user", prompt.to_owned()),
+            _ => self.read_messages(body, "prompt or messages is required")?,
         }
-        self.read_messages(body, "prompt or messages is required")
+        Ok(())
     }
 
     fn read_messages(&mut self, body: &Value, otherwise: &str) -> Result<(), Refusal> {
