@@ -16,6 +16,7 @@ use waystation_engine::store::Store;
 use waystation_engine::store::sqlite::{Options, SqliteStore};
 
 use crate::config::Config;
+use crate::origins::Origins;
 
 /// What all requests and commands share.
 pub struct App {
@@ -33,6 +34,8 @@ pub struct App {
     pub workflow_engine_url: Option<String>,
     /// How others reach this server.
     pub public_url: Option<String>,
+    /// Pages of other origins that may use the open routes.
+    pub cors_origins: Origins,
     /// The largest request body.
     pub body_bytes_max: usize,
     /// The most steps of a pipeline.
@@ -66,6 +69,7 @@ impl App {
             webhook_key,
             workflow_engine_url: config.workflow_engine_url,
             public_url: config.public_url,
+            cors_origins: config.cors_origins,
             body_bytes_max: config.body_bytes_max,
             steps_max: config.steps_max,
         })

@@ -10,8 +10,11 @@ use waystation_engine::egress::Policy;
 use waystation_engine::event::redis::RedisConfig;
 use waystation_engine::event::signature::SigningKey;
 
+use crate::origins::Origins;
+
 /// Every setting of this program's own, for the check that none is misspelt.
 pub const OWN_NAMES: &[&str] = &[
+    "WAYSTATION_CORS_ORIGINS",
     "WAYSTATION_DATA",
     "WAYSTATION_EGRESS",
     "WAYSTATION_EGRESS_ALLOW",
@@ -51,6 +54,8 @@ pub struct Config {
     pub workflow_engine_url: Option<String>,
     /// How others reach this server.
     pub public_url: Option<String>,
+    /// Pages of other origins that may use the open routes.
+    pub cors_origins: Origins,
     /// The largest request body.
     pub body_bytes_max: usize,
     /// The most steps of a pipeline.
@@ -85,6 +90,8 @@ impl Config {
                 .transpose()?,
             workflow_engine_url: web_url(lookup, "WORKFLOW_ENGINE_URL")?,
             public_url: web_url(lookup, "WAYSTATION_PUBLIC_URL")?,
+            cors_origins: Origins::parse(&text("WAYSTATION_CORS_ORIGINS").unwrap_or_default())
+                .map_err(|why| setting(&format!("WAYSTATION_CORS_ORIGINS: {why}")))?,
             body_bytes_max: number(lookup, "WAYSTATION_MAX_BODY_BYTES", 1_024, 8 << 20)?,
             steps_max: number(
                 lookup,
@@ -195,6 +202,7 @@ mod tests {
             ("WAYSTATION_EGRESS", "everything"),
             ("WAYSTATION_EGRESS_ALLOW", "10.0.0.0/99"),
             ("REDIS_URL", "ftp://x"),
+            ("WAYSTATION_CORS_ORIGINS", "flows.example"),
             ("UPSTASH_REST_URL", "https://x.example"),
         ] {
             let message = read(&[(name, value)]).err().unwrap_or_else(|| panic!("{name} passed"));

@@ -1,13 +1,17 @@
 //! Commands, one file each, and what their exit codes mean.
 
+mod definition;
 mod graph;
+mod inputs;
 mod local;
+mod models;
 mod progress;
 mod run;
 mod runs;
 mod secret;
 mod serve;
 mod signals;
+mod summary;
 mod terminal;
 mod validate;
 
@@ -37,12 +41,14 @@ struct Arguments {
 enum Command {
     /// Start the server.
     Serve(serve::Serve),
-    /// Run a pipeline from a file and show its progress.
+    /// Run a pipeline or an instruction chain from a file and show its progress.
     Run(run::RunFile),
-    /// Check a pipeline without running it.
+    /// Check a definition without running it.
     Validate(validate::Validate),
-    /// Draw a pipeline as a Mermaid flowchart.
+    /// Draw a definition as a Mermaid flowchart.
     Graph(graph::Graph),
+    /// List the providers of models, and try them.
+    Models(models::Models),
     /// Keep secrets that steps use as {{secrets.NAME}}.
     #[command(subcommand)]
     Secret(secret::Secret),
@@ -123,6 +129,7 @@ async fn dispatch(arguments: Arguments) -> Outcome {
         Command::Run(run) => run.execute(data).await,
         Command::Validate(validate) => validate.execute(&read_config(data, true)?),
         Command::Graph(graph) => graph.execute(&read_config(data, true)?),
+        Command::Models(models) => models.execute(read_config(data, true)?).await,
         Command::Secret(secret) => secret.execute(read_config(data, true)?).await,
         Command::Runs(runs) => runs.execute(read_config(data, true)?).await,
     }

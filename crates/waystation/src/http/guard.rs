@@ -4,7 +4,7 @@
 //! be. Such a request names a host or an origin that is not this machine, and is refused.
 
 use axum::extract::{Request, State};
-use axum::http::{HeaderMap, header};
+use axum::http::{HeaderMap, HeaderName, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use waystation_core::error::{Code, Error};
@@ -18,10 +18,27 @@ pub(super) async fn check(
     request: Request,
     next: Next,
 ) -> Response {
+    pass(&context, origin_is_here(request.headers()), request, next).await
+}
+
+/// The same for routes that are open to web pages: origins that the operator has named are let in too.
+/// The host has to be this machine all the same, for a page can give it any name.
+pub(super) async fn check_open(
+    State(context): State<Context>,
+    request: Request,
+    next: Next,
+) -> Response {
+    let origin = request.headers().get(header::ORIGIN);
+    let is_named = origin.is_some_and(|origin| context.app.cors_origins.is_named(origin));
+    pass(&context, is_named || origin_is_here(request.headers()), request, next).await
+}
+
+async fn pass(context: &Context, origin_is_welcome: bool, request: Request, next: Next) -> Response {
     // HTTP/2 names the host in the request's address.
     let authority = request.uri().authority().map(|authority| authority.as_str().to_owned());
     let named_here = authority.is_none_or(|authority| is_local(name_of(&authority)));
-    if context.is_local && !(named_here && comes_from_here(request.headers())) {
+    let is_welcome = named_here && host_is_here(request.headers()) && origin_is_welcome;
+    if context.is_local && !is_welcome {
         let error = Error::new(Code::Forbidden, "This server answers only its own machine")
             .with_hint("call it as http://127.0.0.1, or start it with --host and --open");
         return Failed(error).into_response();
@@ -29,14 +46,19 @@ pub(super) async fn check(
     next.run(request).await
 }
 
-fn comes_from_here(headers: &HeaderMap) -> bool {
-    let text = |name| headers.get(name).map(|value| value.to_str().unwrap_or("?"));
-    let host_is_here = text(header::HOST).is_none_or(|host| is_local(name_of(host)));
-    let origin_is_here = text(header::ORIGIN).is_none_or(|origin| {
+fn host_is_here(headers: &HeaderMap) -> bool {
+    text(headers, header::HOST).is_none_or(|host| is_local(name_of(host)))
+}
+
+fn origin_is_here(headers: &HeaderMap) -> bool {
+    text(headers, header::ORIGIN).is_none_or(|origin| {
         let authority = origin.split_once("://").map_or("", |(_, authority)| authority);
         is_local(name_of(authority))
-    });
-    host_is_here && origin_is_here
+    })
+}
+
+fn text(headers: &HeaderMap, name: HeaderName) -> Option<&str> {
+    headers.get(name).map(|value| value.to_str().unwrap_or("?"))
 }
 
 /// A host without its port and without the brackets of IPv6.
@@ -60,7 +82,7 @@ mod tests {
                     headers.insert(name, value.parse().unwrap());
                 }
             }
-            comes_from_here(&headers)
+            host_is_here(&headers) && origin_is_here(&headers)
         };
         for (host, origin, here) in [
             ("127.0.0.1:8080", "", true),

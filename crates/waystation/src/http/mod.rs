@@ -2,21 +2,27 @@
 
 mod blocks;
 mod body;
+mod cors;
 mod echo;
 mod extract;
 mod guard;
+mod instructions;
 mod listen;
+mod page;
+mod patience;
 mod pipelines;
 mod progress;
 mod reply;
 mod runs;
 mod secrets;
 mod status;
+mod watch;
 
 use std::sync::Arc;
 
 use axum::Router;
 use metrics_exporter_prometheus::PrometheusHandle;
+use tokio::sync::Semaphore;
 use tower_http::catch_panic::CatchPanicLayer;
 use waystation_engine::id::RunId;
 use waystation_engine::secret::new_token;
@@ -33,9 +39,14 @@ pub struct Context {
     is_local: bool,
     /// Tells this process from any other that may listen at its address one day.
     instance: Arc<str>,
+    /// Places for those who watch a run; who finds none asks again and again instead.
+    watchers: Arc<Semaphore>,
     /// What a command on this machine has to show to set secrets.
     token: Arc<str>,
 }
+
+/// Runs that are watched at once; a further watcher is refused as busy.
+const WATCHERS_MAX: usize = 1_000;
 
 /// The header of `/ping` that names the process.
 pub const INSTANCE_HEADER: &str = "waystation-instance";
@@ -47,7 +58,8 @@ impl Context {
     /// A server for this app. Without a handle there are no metrics.
     pub fn new(app: Arc<App>, metrics: Option<PrometheusHandle>, is_local: bool) -> Context {
         let instance = RunId::new().to_string().into();
-        Context { app, metrics, is_local, instance, token: new_token().into() }
+        let watchers = Arc::new(Semaphore::new(WATCHERS_MAX));
+        Context { app, metrics, is_local, watchers, instance, token: new_token().into() }
     }
 
     /// What [`INSTANCE_HEADER`] says here.
@@ -63,6 +75,7 @@ impl Context {
 
 /// All routes.
 pub fn router(context: Context) -> Router {
+    let open = cors::open(instructions::routes(), &context, instructions::SENDABLE);
     Router::new()
         .merge(secrets::routes())
         .merge(pipelines::routes())
@@ -71,9 +84,11 @@ pub fn router(context: Context) -> Router {
         .merge(progress::routes())
         .merge(status::routes())
         .merge(echo::routes())
+        .merge(page::routes())
         .fallback(reply::no_such_route)
         .method_not_allowed_fallback(reply::no_such_method)
         .layer(axum::middleware::from_fn_with_state(context.clone(), guard::check))
+        .merge(open)
         .layer(CatchPanicLayer::custom(reply::panicked))
         .with_state(context)
 }
