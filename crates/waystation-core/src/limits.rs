@@ -34,3 +34,19 @@ pub const TIMEOUT_MS_MAX: u64 = 7 * 24 * 3_600_000;
 pub const INTERRUPTIONS_PER_NODE: u32 = 10;
 /// Log lines that one run may write; further ones are dropped after a last line that says so.
 pub const LOG_LINES_PER_RUN: u32 = 1_000;
+/// Instances that one request may begin.
+pub const INSTANCES_PER_BATCH: usize = 20;
+/// Options of one router, or tools of one agent.
+pub const OPTIONS_PER_NODE: usize = 256;
+/// Steps that all threads of one plan may collect together.
+pub const COLLECTED_STEPS: usize = 16_384;
+/// Repetitions of one call by an endpoint worker.
+pub const ENDPOINT_RETRIES: u64 = 20;
+/// The longest wait that a step may ask an endpoint worker for, in milliseconds: the time of an attempt.
+pub const ENDPOINT_WAIT_MS: u64 = 300_000;
+/// Tokens that one answer of a model may be allowed to have.
+pub const ANSWER_TOKENS: u64 = 10_000_000;
+/// The highest temperature that a model may be given.
+pub const TEMPERATURE: f64 = 2.0;
+/// The greatest budget of a run, in US dollars.
+pub const BUDGET_USD: f64 = 1e9;

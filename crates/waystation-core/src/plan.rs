@@ -1,5 +1,7 @@
 //! The plan: what a run executes, as plain data in nobody's wire format.
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
@@ -144,6 +146,9 @@ pub struct Node {
     /// told whether it holds; one that cannot be evaluated fails the node.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub condition: Option<String>,
+    /// Settings that must not be null once they are rendered, each with what to say where it is.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub needs: BTreeMap<String, String>,
     /// The names under which fields of its output object are known to the other nodes.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub outputs: Vec<String>,

@@ -1,5 +1,7 @@
 //! A node's settings made ready for an attempt: gates checked, templates rendered.
 
+use std::collections::BTreeMap;
+
 use serde_json::Value;
 
 use crate::error::{Code, Failure};
@@ -51,6 +53,9 @@ pub fn prepare(
     let scope = NodeScope::new(run, run_id, attempt, now_ms, secrets);
     match run.program.templates[node as usize].render(&scope, plan.missing) {
         Ok(rendered) => {
+            if let Some(text) = lacking(&definition.needs, &rendered.value) {
+                return Prepared::Fail(Failure::fatal(Code::ExpressionFailed, text));
+            }
             let holds = match judge(run, node, &rendered.value, &scope) {
                 Ok(holds) => holds,
                 Err(failure) => return Prepared::Fail(failure),
@@ -64,6 +69,12 @@ pub fn prepare(
         }
         Err(problem) => Prepared::Fail(Failure::fatal(Code::ExpressionFailed, problem.to_string())),
     }
+}
+
+/// What to say of the first needed setting that is null.
+fn lacking<'n>(needs: &'n BTreeMap<String, String>, config: &Value) -> Option<&'n str> {
+    let is_null = |name: &str| config.get(name).is_none_or(Value::is_null);
+    needs.iter().find(|(name, _)| is_null(name)).map(|(_, text)| text.as_str())
 }
 
 /// Evaluates a node's condition on its own settings and the run's names.

@@ -1,4 +1,5 @@
-//! Wire formats: each parses its documents, compiles them into a plan, and renders its replies.
+//! Wire formats: each parses its documents, compiles them into a plan and renders its replies.
 
+mod definition;
 pub mod instructions;
 pub mod pipeline;

@@ -1,5 +1,6 @@
 //! The engine on real stores, with effects that the test holds in its hand.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
@@ -89,6 +90,7 @@ fn node(index: usize, kind: &str, config: Value) -> Node {
         hidden: false,
         metadata: Map::new(),
         condition: None,
+        needs: BTreeMap::new(),
     }
 }
 

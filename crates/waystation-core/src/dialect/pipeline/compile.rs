@@ -1,12 +1,13 @@
 //! A pipeline's definition into a plan.
 
 use std::borrow::Cow;
-use std::collections::{BTreeSet, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
 use serde_json::{Map, Value, json};
 
+use super::super::definition::Findings;
 use super::order::{self, Dependency, Names, Room};
-use super::settings::{Findings, Settings};
+use super::settings::Settings;
 use super::step::{Step, Work, sends_query};
 use crate::expr::{Key, Template};
 use crate::limits::FINDINGS;
@@ -275,6 +276,7 @@ fn node(step: Step, settings: &Settings) -> Node {
         hidden: false,
         metadata: step.metadata,
         condition: None,
+        needs: BTreeMap::new(),
         outputs: step.outputs,
         name: step.name,
         id: step.usid,
@@ -295,6 +297,7 @@ fn merge_node(id: String, name: &str) -> Node {
         hidden: true,
         metadata: Map::new(),
         condition: None,
+        needs: BTreeMap::new(),
     }
 }
 

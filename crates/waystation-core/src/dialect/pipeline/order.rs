@@ -3,7 +3,7 @@
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, HashMap, HashSet};
 
-use super::settings::Findings;
+use super::super::definition::Findings;
 use super::step::Step;
 use crate::error::nearest;
 use crate::limits::EDGES_PER_PLAN;

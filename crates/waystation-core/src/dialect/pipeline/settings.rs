@@ -2,6 +2,7 @@
 
 use serde_json::{Map, Value};
 
+use super::super::definition::{Findings, is_web_address};
 use crate::limits::{ATTEMPTS_PER_NODE, RETRY_DELAY_MS_MAX, TIMEOUT_MS_MAX};
 
 /// The settings with their defaults filled in.
@@ -26,13 +27,6 @@ impl Default for Settings {
             webhook_url: None,
         }
     }
-}
-
-/// Where problems and warnings gather while a document is read.
-#[derive(Debug, Default)]
-pub(super) struct Findings {
-    pub(super) errors: Vec<String>,
-    pub(super) warnings: Vec<String>,
 }
 
 impl Settings {
@@ -129,19 +123,6 @@ fn set<T>(place: &mut T, value: Result<T, String>, findings: &mut Findings) {
     match value {
         Ok(value) => *place = value,
         Err(problem) => findings.errors.push(problem),
-    }
-}
-
-/// Whether a URL names this server by its path alone, or another one by http or https.
-pub(super) fn is_web_address(url: &str) -> bool {
-    let scheme = url.split_once("://").map(|(scheme, rest)| (scheme.to_ascii_lowercase(), rest));
-    match scheme {
-        Some((scheme, rest)) => {
-            let begins_a_host = |letter: char| !"/\\?#".contains(letter) && !letter.is_whitespace();
-            (scheme == "http" || scheme == "https") && rest.starts_with(begins_a_host)
-        }
-        // Two slashes of either kind would begin another host.
-        None => url.starts_with('/') && !url[1..].starts_with(['/', '\\']),
     }
 }
 

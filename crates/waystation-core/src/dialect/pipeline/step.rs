@@ -2,10 +2,10 @@
 
 use serde_json::{Map, Value};
 
-use super::settings::{Findings, is_web_address, retries, timeout};
+use super::super::definition::{Findings, METHODS, header_problems, is_deeper, is_web_address};
+use super::settings::{retries, timeout};
 use crate::limits::{DEFINITION_DEPTH, NAME_BYTES, OUTPUTS_PER_NODE};
 
-const METHODS: [&str; 6] = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE"];
 /// The step type of steps that do not say one.
 const HTTP: &str = "http";
 /// The step type whose output is its rendered `value`.
@@ -168,17 +168,8 @@ impl Reader<'_> {
             Some(Value::Object(headers)) => headers,
             Some(_) => self.problem("Field headers must be an object").unwrap_or_default(),
         };
-        for (name, value) in &headers {
-            if !(value.is_string() || value.is_number() || value.is_boolean()) {
-                self.problem::<()>(&format!("Header {name} must be a string"));
-            }
-            if !is_header_name(name) {
-                self.problem::<()>(&format!("Invalid header name: {name:?}"));
-            }
-            let text = value.as_str().filter(|text| !text.contains("{{")).unwrap_or_default();
-            if text.contains(|letter: char| letter.is_ascii_control() && letter != '\t') {
-                self.problem::<()>(&format!("Invalid header value: {name} has control characters"));
-            }
+        for problem in header_problems(&headers) {
+            self.problem::<()>(&problem);
         }
         headers
     }
@@ -290,12 +281,6 @@ impl Reader<'_> {
     }
 }
 
-/// A token of RFC 9110.
-fn is_header_name(name: &str) -> bool {
-    let inside = |byte: u8| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte);
-    !name.is_empty() && name.bytes().all(inside)
-}
-
 /// Whether a method sends the mapping in the query rather than as body.
 pub(super) fn sends_query(method: &str) -> bool {
     method == "GET" || method == "HEAD"
@@ -304,15 +289,4 @@ pub(super) fn sends_query(method: &str) -> bool {
 /// Whether a value is an object, or a template that may become one.
 fn may_be_object(value: &Value) -> bool {
     value.is_object() || value.as_str().is_some_and(|text| text.trim_start().starts_with("{{"))
-}
-
-/// Whether a value is nested deeper than so many levels.
-fn is_deeper(value: &Value, levels: usize) -> bool {
-    let below = |value: &Value| is_deeper(value, levels - 1);
-    match value {
-        Value::Array(_) | Value::Object(_) if levels == 0 => true,
-        Value::Array(items) => items.iter().any(below),
-        Value::Object(fields) => fields.values().any(below),
-        _ => false,
-    }
 }
