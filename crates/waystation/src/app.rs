@@ -38,8 +38,10 @@ pub struct App {
     pub cors_origins: Origins,
     /// The largest request body.
     pub body_bytes_max: usize,
-    /// The most steps of a pipeline.
+    /// The most steps of a definition.
     pub steps_max: usize,
+    /// The names of the providers of models.
+    pub providers: Vec<String>,
 }
 
 impl App {
@@ -72,6 +74,7 @@ impl App {
             cors_origins: config.cors_origins,
             body_bytes_max: config.body_bytes_max,
             steps_max: config.steps_max,
+            providers: config.providers,
         })
     }
 

@@ -70,7 +70,7 @@ async fn submit(
 /// The compiled definition of a request.
 pub fn define(app: &App, request: &Request) -> Result<Arc<Definition>, Refusal> {
     app.engine.define(source_key(&["instructions", &request.source()]), || {
-        let known = Known { providers: &app.providers };
+        let known = Known { providers: &app.providers, instructions_max: app.steps_max };
         let Compiled { plan, warnings } = compile(request, &known).map_err(Refusal::Invalid)?;
         Ok((plan, warnings))
     })

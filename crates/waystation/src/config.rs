@@ -4,6 +4,7 @@ use std::net::IpAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use waystation_core::dialect::instructions::Known;
 use waystation_core::error::{Code, Error, nearest};
 use waystation_engine::driver::Settings as EngineSettings;
 use waystation_engine::egress::Policy;
@@ -58,8 +59,10 @@ pub struct Config {
     pub cors_origins: Origins,
     /// The largest request body.
     pub body_bytes_max: usize,
-    /// The most steps of a pipeline.
+    /// The most steps of a definition.
     pub steps_max: usize,
+    /// The names of the providers of models.
+    pub providers: Vec<String>,
     /// How long attempts under way may go on when the server goes down.
     pub shutdown_grace: Duration,
 }
@@ -99,6 +102,9 @@ impl Config {
                 1,
                 waystation_core::limits::NODES_PER_PLAN,
             )?,
+            providers: ["openai", "anthropic", "openrouter", "gemini", "ollama", "echo"]
+                .map(String::from)
+                .into(),
             shutdown_grace: Duration::from_secs(number(
                 lookup,
                 "WAYSTATION_SHUTDOWN_SECONDS",
@@ -106,6 +112,13 @@ impl Config {
                 20,
             )? as u64),
         })
+    }
+}
+
+impl Config {
+    /// What a chain of instructions may refer to.
+    pub fn known(&self) -> Known<'_> {
+        Known { providers: &self.providers, instructions_max: self.steps_max }
     }
 }
 

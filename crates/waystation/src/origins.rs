@@ -71,7 +71,12 @@ mod tests {
             ("", "https://a.example", Some("*"), false),
             (" * ", "https://a.example", Some("*"), true),
             ("https://a.example", "https://a.example", Some("https://a.example"), true),
-            ("http://b:1, HTTPS://A.example/,", "https://a.example", Some("https://a.example"), true),
+            (
+                "http://b:1, HTTPS://A.example/,",
+                "https://a.example",
+                Some("https://a.example"),
+                true,
+            ),
             ("https://a.example", "https://a.example.evil", None, false),
             ("https://a.example", "http://a.example", None, false),
             ("https://a.example", "null", None, false),

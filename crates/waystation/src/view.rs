@@ -1,7 +1,7 @@
 //! A run as JSON, for people and programs that look it up.
 
 use serde_json::{Map, Value, json};
-use waystation_core::dialect::instructions;
+use waystation_core::dialect::instructions::{self, reply::usage};
 use waystation_core::dialect::pipeline::reply;
 use waystation_core::plan::{Dialect, NodeIndex, QueueItem, Shape};
 use waystation_core::run::Run;
@@ -51,23 +51,11 @@ pub fn detail(seen: &Seen<'_>) -> Value {
     view["webhook"] = cursor.map(webhook).unwrap_or_default();
     view["usage"] = usage(&run.spent);
     view["result"] = match (run.program.plan.dialect, &run.outcome) {
-        (Dialect::Instructions, _) => instructions::reply::status(run),
+        (Dialect::Instructions, _) => instructions::reply::status(run, waiting),
         (Dialect::Pipeline, Some(_)) => reply::render(run, &line.id.to_string()),
         (Dialect::Pipeline, None) => Value::Null,
     };
     view
-}
-
-/// What was used. A cost of nothing may also mean that the model's price is not known.
-fn usage(used: &Usage) -> Value {
-    json!({
-        "calls": used.calls,
-        "cached": used.cached,
-        "prompt_tokens": used.prompt_tokens,
-        "completion_tokens": used.completion_tokens,
-        "total_tokens": used.total_tokens(),
-        "cost_usd": used.usd(),
-    })
 }
 
 /// The steps of a run, in listing order, with what they wait for.
@@ -106,12 +94,7 @@ fn item_step(
 }
 
 /// A step, and the nodes that it takes one after another.
-fn step(
-    run: &Run,
-    node: NodeIndex,
-    nodes: &[NodeIndex],
-    waiting: &[(NodeIndex, String)],
-) -> Value {
+fn step(run: &Run, node: NodeIndex, nodes: &[NodeIndex], waiting: &[(NodeIndex, String)]) -> Value {
     let definition = &run.program.plan.nodes[node as usize];
     let telling = telling(run, nodes).unwrap_or(node);
     let (stands, record) = (run.status(telling), &run.nodes[telling as usize]);

@@ -3,8 +3,8 @@
 use std::path::Path;
 use std::time::Duration;
 
-use reqwest::{Method, StatusCode};
 use reqwest::header::HeaderValue;
+use reqwest::{Method, StatusCode};
 use serde::Deserialize;
 use serde_json::Value;
 use waystation_core::error::{Code, Error};

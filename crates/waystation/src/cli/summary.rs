@@ -31,7 +31,11 @@ pub(super) fn print(detail: &Value) {
 }
 
 fn head(detail: &Value) {
-    let time = if is_chain(detail) { &detail["execution_time"] } else { &detail["result"]["execution_time"] };
+    let time = if is_chain(detail) {
+        &detail["execution_time"]
+    } else {
+        &detail["result"]["execution_time"]
+    };
     let time = duration(time.as_f64().unwrap_or(0.0));
     let id = detail["execution_id"].as_str().unwrap_or_default();
     let counts = if is_chain(detail) { chain_counts(detail) } else { counts(&detail["result"]) };
@@ -51,10 +55,7 @@ fn counts(reply: &Value) -> Vec<String> {
         ("aborted", "steps_aborted"),
     ];
     let count = |name: &str| reply[name].as_u64().filter(|count| *count > 0);
-    counts
-        .iter()
-        .filter_map(|(word, field)| Some(format!("{} {word}", count(field)?)))
-        .collect()
+    counts.iter().filter_map(|(word, field)| Some(format!("{} {word}", count(field)?))).collect()
 }
 
 fn chain_counts(detail: &Value) -> Vec<String> {
@@ -117,7 +118,8 @@ fn result(detail: &Value) {
         }
         return;
     }
-    if let Some(text) = chain_result(&detail["result"]).filter(|_| detail["status"] == "completed") {
+    if let Some(text) = chain_result(&detail["result"]).filter(|_| detail["status"] == "completed")
+    {
         terminal::print(text);
     }
 }

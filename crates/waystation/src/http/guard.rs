@@ -33,7 +33,12 @@ pub(super) async fn check_open(
     pass(&context, is_named || origin_is_here(request.headers()), request, next).await
 }
 
-async fn pass(context: &Context, origin_is_welcome: bool, request: Request, next: Next) -> Response {
+async fn pass(
+    context: &Context,
+    origin_is_welcome: bool,
+    request: Request,
+    next: Next,
+) -> Response {
     // HTTP/2 names the host in the request's address.
     let authority = request.uri().authority().map(|authority| authority.as_str().to_owned());
     let named_here = authority.is_none_or(|authority| is_local(name_of(&authority)));

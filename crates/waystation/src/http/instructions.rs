@@ -1,13 +1,13 @@
 //! `/` and `/batch`: instruction chains begun, asked for and watched.
 
 use axum::extract::State;
-use axum::http::{HeaderMap, HeaderName, StatusCode, header};
+use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use axum::{Json, Router};
 use serde::Deserialize;
 use serde_json::{Value, json};
-use waystation_core::dialect::instructions::reply::status;
+use waystation_core::dialect::instructions::reply::{batch, created, status, usage_document};
 use waystation_core::error::{Code, Error};
 use waystation_core::plan::Dialect;
 use waystation_core::run::Run;
@@ -18,7 +18,7 @@ use super::cors::Sendable;
 use super::extract::Query;
 use super::reply::{Failed, status_of};
 use super::{Context, page, watch};
-use crate::begin::{Begun, Refusal};
+use crate::begin::Refusal;
 use crate::chain;
 
 /// What pages of other origins may send here.
@@ -31,24 +31,13 @@ pub(super) fn routes() -> Router<Context> {
 
 async fn begin(State(context): State<Context>, body: Body) -> Result<Json<Value>, Refused> {
     let begun = chain::begin(&context.app, body.text()?).await?;
-    let mut reply = instance(&begun);
-    reply["message"] = "Workflow started successfully".into();
-    Ok(Json(reply))
+    Ok(Json(created(&begun.submitted.id.to_string())))
 }
 
 async fn begin_batch(State(context): State<Context>, body: Body) -> Result<Json<Value>, Refused> {
     let begun = chain::begin_batch(&context.app, body.text()?).await?;
-    let count = begun.len();
-    Ok(Json(json!({
-        "count": count,
-        "instances": begun.iter().map(instance).collect::<Vec<_>>(),
-        "message": format!("Successfully created {count} workflow instance(s)"),
-    })))
-}
-
-/// How an instance is told to whoever has begun it: nothing of it has run for all they know.
-fn instance(begun: &Begun) -> Value {
-    json!({ "instanceId": begun.submitted.id.to_string(), "status": { "status": "queued" } })
+    let ids: Vec<String> = begun.iter().map(|one| one.submitted.id.to_string()).collect();
+    Ok(Json(batch(&ids)))
 }
 
 #[derive(Deserialize)]
@@ -64,7 +53,11 @@ async fn look(
     headers: HeaderMap,
 ) -> Result<Response, Failed> {
     let Some(instance) = wanted.instance.filter(|instance| !instance.is_empty()) else {
-        let reply = if accepts(&headers, "text/html") { page::index() } else { usage() };
+        let reply = if accepts(&headers, "text/html") {
+            page::index()
+        } else {
+            Json(usage_document()).into_response()
+        };
         return Ok(by_acceptance(reply));
     };
     let Some((id, run)) = find(&context, &instance).await? else {
@@ -74,7 +67,8 @@ async fn look(
     if accepts(&headers, "text/event-stream") {
         return Ok(by_acceptance(watch::stream(&context, id, run)?));
     }
-    let body = json!({ "instanceId": id.to_string(), "status": status(&run) });
+    let status = status(&run, &context.app.engine.waiting(id));
+    let body = json!({ "instanceId": id.to_string(), "status": status });
     Ok(by_acceptance(([(header::CACHE_CONTROL, "no-store")], Json(body)).into_response()))
 }
 
@@ -107,27 +101,12 @@ fn by_acceptance(mut reply: Response) -> Response {
     reply
 }
 
-fn usage() -> Response {
-    let routes = json!({
-        "POST /": "begin a chain: {context, instructions, provider, model}",
-        "POST /batch": "begin `count` equal ones, 1 to 20",
-        "GET /?instanceId=X": "its status; with Accept: text/event-stream as it goes",
-        "GET /": "with Accept: text/html a page to try it",
-    });
-    let example = json!({
-        "context": "Ada", "instructions": ["Greet this person."], "provider": "echo",
-    });
-    let version = env!("CARGO_PKG_VERSION");
-    Json(json!({ "service": "waystation", "version": version, "routes": routes, "example": example }))
-        .into_response()
-}
-
 /// A chain that did not begin, in the words of this API.
 struct Refused(Refusal);
 
-impl<R: Into<Refusal>> From<R> for Refused {
-    fn from(refusal: R) -> Refused {
-        Refused(refusal.into())
+impl From<Refusal> for Refused {
+    fn from(refusal: Refusal) -> Refused {
+        Refused(refusal)
     }
 }
 

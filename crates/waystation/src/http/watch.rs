@@ -134,7 +134,9 @@ impl Watcher {
     }
 
     async fn tell_status(&self) -> Result<(), Gone> {
-        let body = json!({ "instanceId": self.id.to_string(), "status": status(&self.run) });
+        let waiting = self.engine.waiting(self.id);
+        let body =
+            json!({ "instanceId": self.id.to_string(), "status": status(&self.run, &waiting) });
         self.tell("status", body.to_string()).await
     }
 

@@ -5,6 +5,7 @@ mod cli;
 mod documents;
 mod execute;
 mod hostile;
+mod instructions;
 mod lifecycle;
 mod outgoing;
 mod redis;
