@@ -62,7 +62,7 @@ pub(crate) struct Bench {
 }
 
 /// A server with the directory it writes to, which goes when the server has ended.
-struct Launched {
+pub(crate) struct Launched {
     server: Server,
     directory: TempDir,
 }
@@ -143,6 +143,11 @@ impl Bench {
         Request::post("/execute", &self.body(scenario))
     }
 
+    /// The engine on an empty store.
+    pub(crate) fn launch_engine(&self) -> Result<Launched> {
+        self.launch(Scenario::Pure, false)
+    }
+
     fn launch(&self, scenario: Scenario, traced: bool) -> Result<Launched> {
         let directory = tempfile::tempdir_in(&self.data).context("create a data directory")?;
         let data = directory.path().join("data");
@@ -179,6 +184,11 @@ impl Bench {
 }
 
 impl Launched {
+    /// Where it listens.
+    pub(crate) fn address(&self) -> SocketAddr {
+        self.server.address
+    }
+
     async fn snapshot(&self) -> Result<Snapshot> {
         Ok(Snapshot {
             server: self.server.usage()?,

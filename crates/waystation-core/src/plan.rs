@@ -57,6 +57,16 @@ impl Budget {
     pub fn is_unlimited(&self) -> bool {
         *self == Budget::default()
     }
+
+    /// Both bounds together: of each kind the smaller one.
+    #[must_use]
+    pub fn and(&self, other: &Budget) -> Budget {
+        let smaller = |one: Option<u64>, two: Option<u64>| one.into_iter().chain(two).min();
+        Budget {
+            tokens: smaller(self.tokens, other.tokens),
+            nano_usd: smaller(self.nano_usd, other.nano_usd),
+        }
+    }
 }
 
 /// The wire formats that compile into plans.

@@ -140,6 +140,11 @@ impl Run {
                 record.failure = Some(Box::new(failure.clone()));
                 record.started_at.get_or_insert(entry.at);
                 record.settled_at = settled.then_some(entry.at);
+                if !settled {
+                    let (node, level) = (Some(*node), Level::Info);
+                    let message = format!("Attempt {attempt} failed: {}", failure.message);
+                    self.log_line(LogLine { at: entry.at, node, level, message });
+                }
             }
             Fact::Spent { node, usage } => {
                 self.spent.add(usage);

@@ -7,6 +7,7 @@
 //! - [`event`]: readers of the journal that tell others: webhooks, Redis
 //! - [`egress`]: the one outgoing HTTP client and the policy of where it may connect
 //! - [`secret`]: values that are sealed at rest and redacted on every way out
+//! - [`worker`]: calls made for others, with retries, by one request and one reply
 //! - [`id`]: run ids
 //! - [`limits`]: every queue's and resource's bound
 
@@ -19,3 +20,4 @@ pub mod node;
 pub mod provider;
 pub mod secret;
 pub mod store;
+pub mod worker;

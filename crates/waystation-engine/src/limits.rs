@@ -28,6 +28,11 @@ pub const NODES_LIVE: usize = 1_024;
 pub const RESPONSE_BYTES: usize = 10 << 20;
 /// Redirects that a request follows.
 pub const REDIRECTS: usize = 10;
+/// Bytes of a model's answer; a longer one fails the call for good.
+pub const MODEL_ANSWER_BYTES: usize = 4 << 20;
+/// Bytes that a streamed answer may take on the wire, where each word travels in an event of some
+/// hundred bytes; a longer one fails the call for good.
+pub const MODEL_STREAM_BYTES: usize = 64 << 20;
 /// Pieces of a model's answer that a listener may be behind; further ones pass it by.
 pub const TOKENS_BEHIND: usize = 256;
 /// A run whose next event is further away leaves memory until then.
@@ -59,3 +64,26 @@ pub const SECRET_BYTES_MAX: usize = 64 << 10;
 pub const SIGNATURES_PER_WEBHOOK: usize = 8;
 /// How exactly it is known when a plan was last used, in milliseconds.
 pub const PLAN_USE_MS: u64 = 3_600_000;
+/// Calls that an endpoint worker has under way at once; a further one is told to come again.
+pub const WORKER_CALLS: usize = 4_096;
+/// Further attempts that a caller of an endpoint worker may ask for; a greater wish is refused.
+pub const WORKER_RETRIES_MAX: u64 = 100;
+/// How long one call of an endpoint worker may take with all its attempts and waits: the attempt under
+/// way is then cut short, and a wait that would last longer is not begun. No time or delay in a request
+/// may be longer.
+pub const WORKER_DURATION_MAX: Duration = Duration::from_secs(600);
+/// Bytes of an endpoint worker's reply that a node reads: a body of [`RESPONSE_BYTES`] grows when it is
+/// written as JSON. A longer one fails the node.
+pub const WORKER_REPLY_BYTES: usize = 32 << 20;
+/// Calls of models under way at once with one key by default; a further one waits its turn.
+pub const LLM_CALLS_PER_KEY: usize = 64;
+/// Calls that wait for one key; a further one fails, and may be tried again.
+pub const LLM_CALLS_WAITING: usize = 100_000;
+/// Keys of models whose limits are remembered; beyond, those that have nothing to remember are forgotten.
+pub const LLM_KEYS: usize = 1_024;
+/// How long a key rests at the most when its provider asks for a pause; then the next call finds out.
+pub const LLM_PAUSE_MAX: Duration = Duration::from_secs(60);
+/// Bytes of a model's answer that are cached; a longer one is not.
+pub const ANSWER_BYTES_CACHED: usize = 1 << 20;
+/// Models that metrics tell apart; further ones are counted together.
+pub const MODELS_COUNTED: usize = 200;

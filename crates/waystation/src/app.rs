@@ -10,7 +10,9 @@ use waystation_engine::egress::{HttpClient, Policy, Reach};
 use waystation_engine::event::redis::OutputSink;
 use waystation_engine::event::signature::SigningKey;
 use waystation_engine::node::Registry;
-use waystation_engine::provider::models::Models;
+use waystation_engine::provider::installed::Installed;
+use waystation_engine::provider::models::{ModelParts, Models, Price};
+use waystation_engine::provider::prices::Prices;
 use waystation_engine::secret::{Sealer, Vault};
 use waystation_engine::store::Store;
 use waystation_engine::store::sqlite::{Options, SqliteStore};
@@ -27,7 +29,7 @@ pub struct App {
     /// For targets that requests name.
     pub client: Arc<HttpClient>,
     /// For targets that the operator names.
-    pub trusted_client: HttpClient,
+    pub trusted_client: Arc<HttpClient>,
     /// Verifies webhooks that come in.
     pub webhook_key: Option<Arc<SigningKey>>,
     /// The engine that block workflows are sent to, instead of running here.
@@ -51,7 +53,21 @@ impl App {
         let vault = Arc::new(open_vault(&config, Arc::clone(&store)).await?);
         let client = Arc::new(http_client(config.egress)?);
         let webhook_key = config.webhook_key.map(Arc::new);
-        let models = Arc::<Models>::default();
+        let trusted_client = Arc::new(http_client(Policy::new(Reach::AnyButMetadata))?);
+        let providers = config.providers.setups.keys().cloned().collect();
+        let directory = Installed::new(
+            config.providers,
+            Some(Arc::clone(&vault)),
+            Arc::clone(&trusted_client),
+            Arc::clone(&client),
+        );
+        let models = Arc::new(Models::new(ModelParts {
+            directory: Arc::new(directory),
+            price: price(config.prices),
+            store: Some(Arc::clone(&store)),
+            redis: config.redis.clone(),
+            settings: config.models,
+        }));
         let mut settings = config.engine;
         settings.is_resident = is_resident;
         let parts = Parts {
@@ -67,14 +83,14 @@ impl App {
             engine: Engine::new(parts),
             vault,
             client,
-            trusted_client: http_client(Policy::new(Reach::AnyButMetadata))?,
+            trusted_client,
             webhook_key,
             workflow_engine_url: config.workflow_engine_url,
             public_url: config.public_url,
             cors_origins: config.cors_origins,
             body_bytes_max: config.body_bytes_max,
             steps_max: config.steps_max,
-            providers: config.providers,
+            providers,
         })
     }
 
@@ -83,6 +99,13 @@ impl App {
         self.client.set_own_address(address);
         self.engine.start().await
     }
+}
+
+/// What calls of models cost, for those who make them.
+pub fn price(prices: Prices) -> Price {
+    Arc::new(move |provider, model, sent, received| {
+        prices.nano_usd(provider, model, sent, received)
+    })
 }
 
 /// The vault of a data directory.
@@ -112,7 +135,8 @@ async fn key_file(config: &Config, store: &dyn Store) -> Result<PathBuf, Error> 
     Ok(path)
 }
 
-fn http_client(policy: Policy) -> Result<HttpClient, Error> {
+/// A client that goes out under a policy.
+pub fn http_client(policy: Policy) -> Result<HttpClient, Error> {
     HttpClient::new(policy).map_err(|error| {
         tracing::error!(%error, "outgoing HTTP");
         Error::new(Code::Internal, "the outgoing HTTP client could not be made")

@@ -4,12 +4,14 @@ use std::net::IpAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use waystation_core::dialect::instructions::Known;
 use waystation_core::error::{Code, Error, nearest};
 use waystation_engine::driver::Settings as EngineSettings;
 use waystation_engine::egress::Policy;
 use waystation_engine::event::redis::RedisConfig;
 use waystation_engine::event::signature::SigningKey;
+use waystation_engine::provider::config::Providers;
+use waystation_engine::provider::prices::Prices;
+use waystation_engine::provider::settings::ModelSettings;
 
 use crate::origins::Origins;
 
@@ -19,16 +21,24 @@ pub const OWN_NAMES: &[&str] = &[
     "WAYSTATION_DATA",
     "WAYSTATION_EGRESS",
     "WAYSTATION_EGRESS_ALLOW",
+    "WAYSTATION_LLM_CACHE_SECONDS",
     "WAYSTATION_MAX_BODY_BYTES",
     "WAYSTATION_MAX_NODES",
     "WAYSTATION_MAX_RUNS",
     "WAYSTATION_MAX_STEPS",
+    "WAYSTATION_MODEL_LIMITS",
+    "WAYSTATION_MODEL_PRICES",
     "WAYSTATION_OPEN",
+    "WAYSTATION_PROVIDERS",
     "WAYSTATION_PUBLIC_URL",
     "WAYSTATION_RETENTION_DAYS",
+    "WAYSTATION_RUN_TOKENS",
+    "WAYSTATION_RUN_USD",
     "WAYSTATION_SECRET_KEY",
     "WAYSTATION_SHUTDOWN_SECONDS",
     "WAYSTATION_WEBHOOK_SECRET",
+    "WAYSTATION_WORKFLOW_TOKENS",
+    "WAYSTATION_WORKFLOW_USD",
 ];
 
 /// No setting means anything beyond it, and sums with it stay in bounds.
@@ -61,8 +71,12 @@ pub struct Config {
     pub body_bytes_max: usize,
     /// The most steps of a definition.
     pub steps_max: usize,
-    /// The names of the providers of models.
-    pub providers: Vec<String>,
+    /// The providers of models.
+    pub providers: Providers,
+    /// What calls of models cost.
+    pub prices: Prices,
+    /// Limits, the cache and budgets of calls of models.
+    pub models: ModelSettings,
     /// How long attempts under way may go on when the server goes down.
     pub shutdown_grace: Duration,
 }
@@ -102,9 +116,9 @@ impl Config {
                 1,
                 waystation_core::limits::NODES_PER_PLAN,
             )?,
-            providers: ["openai", "anthropic", "openrouter", "gemini", "ollama", "echo"]
-                .map(String::from)
-                .into(),
+            providers: Providers::from_lookup(lookup)?,
+            prices: prices(lookup)?,
+            models: ModelSettings::from_lookup(lookup)?,
             shutdown_grace: Duration::from_secs(number(
                 lookup,
                 "WAYSTATION_SHUTDOWN_SECONDS",
@@ -112,13 +126,6 @@ impl Config {
                 20,
             )? as u64),
         })
-    }
-}
-
-impl Config {
-    /// What a chain of instructions may refer to.
-    pub fn known(&self) -> Known<'_> {
-        Known { providers: &self.providers, instructions_max: self.steps_max }
     }
 }
 
@@ -161,6 +168,11 @@ fn number(lookup: Lookup<'_>, name: &str, least: usize, default: usize) -> Resul
 fn retention(lookup: Lookup<'_>) -> Result<Option<Duration>, Error> {
     let days = number(lookup, "WAYSTATION_RETENTION_DAYS", 0, 30)? as u64;
     Ok((days > 0).then(|| Duration::from_secs(days * 24 * 3_600)))
+}
+
+fn prices(lookup: Lookup<'_>) -> Result<Prices, Error> {
+    let path = lookup("WAYSTATION_MODEL_PRICES").filter(|path| !path.is_empty());
+    path.map_or_else(|| Ok(Prices::default()), |path| Prices::read(path.as_ref()))
 }
 
 fn web_url(lookup: Lookup<'_>, name: &str) -> Result<Option<String>, Error> {

@@ -3,3 +3,5 @@
 mod definition;
 pub mod instructions;
 pub mod pipeline;
+#[cfg(test)]
+mod world;

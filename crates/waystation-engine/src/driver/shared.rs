@@ -10,6 +10,7 @@ use futures_util::FutureExt;
 use tokio::sync::{Notify, Semaphore, watch};
 use waystation_core::entry::Entry;
 use waystation_core::error::{Code, Error};
+use waystation_core::plan::Budget;
 use waystation_core::run::Run;
 
 use super::handle::{Command, End, Finished, Handle, Progress};
@@ -55,6 +56,8 @@ pub struct Settings {
     pub runs_live: usize,
     /// Nodes with effects under way at once.
     pub nodes_live: usize,
+    /// What each run may spend on models at the most, whatever its plan says.
+    pub run_budget: Budget,
     /// How long finished runs are kept; `None` keeps them for ever.
     pub retention: Option<Duration>,
     /// Whether it takes care of all runs in the store, or only of those it is given.
@@ -64,7 +67,13 @@ pub struct Settings {
 impl Default for Settings {
     fn default() -> Settings {
         let retention = Some(Duration::from_secs(30 * 24 * 3_600));
-        Settings { runs_live: RUNS_LIVE, nodes_live: NODES_LIVE, retention, is_resident: true }
+        Settings {
+            runs_live: RUNS_LIVE,
+            nodes_live: NODES_LIVE,
+            run_budget: Budget::default(),
+            retention,
+            is_resident: true,
+        }
     }
 }
 

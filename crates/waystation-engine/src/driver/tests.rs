@@ -15,6 +15,7 @@ use waystation_core::plan::{
     Shape, When,
 };
 use waystation_core::run::Run;
+use waystation_core::usage::Usage;
 
 use super::plans::source_key;
 use super::{Engine, Parts, Settings, Submission, Submitted};
@@ -39,6 +40,7 @@ struct Probe {
 #[async_trait]
 impl Effect for Probe {
     async fn attempt(&self, call: Call) -> Outcome {
+        let _place = call.ambience.place().await;
         self.calls.fetch_add(1, Ordering::SeqCst);
         let now = self.under_way.fetch_add(1, Ordering::SeqCst) + 1;
         self.most.fetch_max(now, Ordering::SeqCst);
@@ -49,9 +51,25 @@ impl Effect for Probe {
         match call.config["does"].as_str() {
             Some("panic") => panic!("as the test wants"),
             Some("hang") => std::future::pending().await,
+            Some("spend") => {
+                call.ambience.check_budget()?;
+                call.ambience.spend(&used());
+                Err(Failure::retryable(Code::ModelAnswer, "of no use", None))
+            }
             Some("later") => Err(Failure::retryable(Code::HttpStatus, "HTTP 503", Some(3_600_000))),
             _ => Ok(json!({ "key": call.idempotency_key, "says": call.config["says"] }).into()),
         }
+    }
+}
+
+/// What an attempt that spends uses.
+fn used() -> Usage {
+    Usage {
+        calls: 1,
+        prompt_tokens: 30,
+        completion_tokens: 10,
+        paid_tokens: 40,
+        ..Usage::default()
     }
 }
 
@@ -184,12 +202,35 @@ async fn an_attempt_that_hangs_is_ended_and_repeated() {
 
 #[tokio::test]
 async fn no_more_effects_are_under_way_than_allowed() {
-    let probe = Arc::new(Probe { gate: Some(Semaphore::new(20)), ..Probe::default() });
+    let probe = Arc::new(Probe { gate: Some(Semaphore::new(0)), ..Probe::default() });
     let engine = in_memory(&probe, Settings { nodes_live: 3, ..Settings::default() });
-    let nodes = (0..20).map(|index| node(index, "probe", json!({ "does": "wait" }))).collect();
-    assert_eq!(run(&engine, &plan(nodes, false)).await.outcome, Some(RunOutcome::Completed));
-    assert!(probe.most.load(Ordering::SeqCst) <= 3);
+    let waits =
+        |index| Node { timeout_ms: 60_000, ..node(index, "probe", json!({ "does": "wait" })) };
+    let submitted = submit(&engine, &plan((0..20).map(waits).collect(), false)).await.unwrap();
+    until("the others wait", async || engine.waiting(submitted.id).len() == 17).await;
+    probe.gate.as_ref().unwrap().add_permits(20);
+    let run = submitted.finished.wait().await.unwrap();
+    assert_eq!(run.outcome, Some(RunOutcome::Completed));
+    assert_eq!(probe.most.load(Ordering::SeqCst), 3);
     assert_eq!(probe.calls.load(Ordering::SeqCst), 20);
+}
+
+#[tokio::test]
+async fn what_attempts_use_is_journaled_also_when_they_fail_and_a_budget_ends_it() {
+    let probe = Arc::default();
+    let engine = in_memory(&probe, Settings::default());
+    let mut spends = node(0, "probe", json!({ "does": "spend" }));
+    spends.retry = Retry { attempts: 4, delay_ms: 1 };
+    let mut plan = plan(vec![spends], true);
+    let failed = run(&engine, &plan).await;
+    assert_eq!((failed.spent.calls, failed.spent.paid_tokens), (4, 160));
+    assert_eq!(failed.nodes[0].spent.as_deref(), Some(&failed.spent));
+    plan.budget.tokens = Some(80);
+    let submitted = submit(&engine, &plan).await.unwrap();
+    let stopped = submitted.finished.wait().await.unwrap();
+    assert_eq!(failure(&stopped).message, "The run's budget is used up: 80 of 80 tokens");
+    assert_eq!(stopped.spent.calls, 2);
+    assert_eq!(engine.run(submitted.id).await.unwrap().spent, stopped.spent);
 }
 
 #[tokio::test]

@@ -4,13 +4,14 @@ use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::{Arc, OnceLock};
 
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
+use reqwest::Method;
 use reqwest::header::{self, HeaderMap, HeaderName, HeaderValue};
-use reqwest::{Method, StatusCode};
 use rustls::crypto::ring;
 use url::{Host, Url};
 
 use super::error::SendError;
+use super::incoming::{Incoming, Response};
 use super::policy::Policy;
 use super::redirect::{Hop, forget_credentials, location};
 use super::resolver::{CheckedResolver, Lookup, system_lookup};
@@ -51,19 +52,6 @@ impl fmt::Debug for Request {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Request").field("method", &self.method).finish_non_exhaustive()
     }
-}
-
-/// What came back, whatever its status.
-#[derive(Clone, Debug)]
-pub struct Response {
-    /// The status after all redirects.
-    pub status: StatusCode,
-    /// The headers.
-    pub headers: HeaderMap,
-    /// The body, decompressed; of an answer that is no success, its beginning.
-    pub body: Bytes,
-    /// The URL that answered in the end, without credentials.
-    pub url: Url,
 }
 
 /// Chooses the TLS provider of the process. One that the program has installed before is as good.
@@ -115,12 +103,17 @@ impl HttpClient {
     /// Sends a request, follows its redirects and reads the answer up to a bound. How long that may
     /// take is the caller's to say; only connecting has a time of its own.
     pub async fn send(&self, request: Request, bytes_max: usize) -> Result<Response, SendError> {
+        self.open(request, bytes_max).await?.whole().await
+    }
+
+    /// Sends a request and follows its redirects; the answer's body is the caller's to receive.
+    pub async fn open(&self, request: Request, bytes_max: usize) -> Result<Incoming, SendError> {
         let mut hop = self.first_hop(request)?;
         for _ in 0..=limits::REDIRECTS {
             let response = self.perform(&hop).await?;
             match location(&response) {
                 Some(location) => hop.follow(response.status(), &location)?,
-                None => return read(response, hop.url, bytes_max).await,
+                None => return Incoming::new(response, hop.url, bytes_max),
             }
         }
         Err(SendError::Redirects { host: hop.url.authority().to_owned() })
@@ -204,39 +197,6 @@ const MANAGED: [HeaderName; 9] = [
     header::ACCEPT_ENCODING,
     HeaderName::from_static("keep-alive"),
 ];
-
-/// Reads the body up to the bound. An answer that is no success says enough with its beginning, and
-/// its status counts more than how the body ends.
-async fn read(
-    mut response: reqwest::Response,
-    url: Url,
-    bytes_max: usize,
-) -> Result<Response, SendError> {
-    let host = url.authority().to_owned();
-    let status = response.status();
-    let headers = std::mem::take(response.headers_mut());
-    let is_success = status.is_success();
-    let bytes_max = if is_success { bytes_max } else { bytes_max.min(limits::ERROR_BYTES) };
-    let announced = response.content_length().unwrap_or(0);
-    if is_success && announced > bytes_max as u64 {
-        return Err(SendError::TooLarge { host, bytes_max });
-    }
-    let mut body = BytesMut::new();
-    loop {
-        let room = bytes_max - body.len();
-        match response.chunk().await {
-            Ok(Some(chunk)) if chunk.len() <= room => body.extend_from_slice(&chunk),
-            Ok(Some(_)) if is_success => return Err(SendError::TooLarge { host, bytes_max }),
-            Ok(Some(chunk)) => {
-                body.extend_from_slice(&chunk[..room]);
-                break;
-            }
-            Err(error) if is_success => return Err(SendError::from_client(&error, &host)),
-            Ok(None) | Err(_) => break,
-        }
-    }
-    Ok(Response { status, headers, body: body.freeze(), url })
-}
 
 fn absolute_url(text: &str) -> Result<Url, SendError> {
     let url = Url::parse(text).map_err(|error| invalid_url(&format!("is invalid: {error}")))?;

@@ -4,7 +4,8 @@
 //! - [`policy`]: which kinds a server may call, and what the refusal says
 //! - [`resolver`]: name lookup that hands out permitted addresses only
 //! - `redirect`: what follows from an answer that points elsewhere
-//! - [`client`]: requests and their bounded answers
+//! - [`client`]: requests that keep to the policy
+//! - [`incoming`]: their bounded answers, whole or piece by piece
 //! - [`error`]: why a request came to nothing, in words for people
 //!
 //! No address is dialled that the policy has not seen: literal addresses are checked on every hop,
@@ -13,6 +14,7 @@
 pub mod address;
 pub mod client;
 pub mod error;
+pub mod incoming;
 pub mod policy;
 mod redirect;
 pub mod resolver;
@@ -20,6 +22,7 @@ pub mod resolver;
 pub(crate) mod testing;
 
 pub(crate) use client::install_tls;
-pub use client::{HttpClient, Request, Response};
+pub use client::{HttpClient, Request};
 pub use error::SendError;
+pub use incoming::{Incoming, Response};
 pub use policy::{Policy, Reach, Refusal};

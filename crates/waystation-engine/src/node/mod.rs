@@ -2,6 +2,7 @@
 
 pub mod ambience;
 mod control;
+pub mod endpoint;
 pub mod http;
 mod set;
 
@@ -90,7 +91,9 @@ impl Registry {
         registry.add("end", NodeType::Pure(control::end));
         registry.add("merge", NodeType::Pure(control::merge));
         registry.add("set", NodeType::Pure(set::set));
-        registry.add("http", NodeType::Effect(Arc::new(http::Http { client })));
+        registry
+            .add("http", NodeType::Effect(Arc::new(http::Http { client: Arc::clone(&client) })));
+        registry.add("endpoint", NodeType::Effect(Arc::new(endpoint::Endpoint { client })));
         registry
     }
 

@@ -1,8 +1,41 @@
 //! Models: one question, one answer, whoever gives it.
 //!
 //! - [`models`]: what nodes ask; everything that stands around a call
+//! - [`directory`]: who gives access to models, by name
+//! - [`config`]: the providers that an operator has set up, and their keys
+//! - [`settings`]: limits, the cache, budgets, as an operator sets them
+//! - [`prices`]: what tokens cost
+//! - `cache`: answers kept for equal questions
+//! - `flight`: equal questions under way at once
+//! - [`limiter`]: whose turn it is
+//! - `meters`: what calls count
+//! - [`chat`]: OpenAI's chat completions, which many others speak too
+//! - [`messages`]: Anthropic's messages
+//! - [`gateway`]: a service of the operator's own that stands before models
+//! - [`echo`]: a model for trying things out: it says what it was told
+//! - `exchange`: one request to a provider: its failures, its key kept out of them, its pieces
+//! - `draft`: an answer while it is put together
+//! - `schema`: which JSON Schemas providers guarantee to follow
 
+mod cache;
+pub mod chat;
+pub mod config;
+pub mod directory;
+mod draft;
+pub mod echo;
+mod exchange;
+mod flight;
+pub mod gateway;
+pub mod installed;
+pub mod limiter;
+pub mod messages;
+mod meters;
 pub mod models;
+pub mod prices;
+mod schema;
+pub mod settings;
+#[cfg(test)]
+mod testing;
 
 use std::time::Duration;
 
@@ -93,5 +126,5 @@ pub trait Provider: Send + Sync + 'static {
     async fn ask(&self, question: &Question, manner: Manner<'_>) -> Result<Reply, Failure>;
 }
 
-/// A piece of an answer that does not come for so long breaks the call off.
+/// A streamed answer that has begun and falls silent for so long is broken off.
 pub const SILENCE: Duration = Duration::from_secs(60);

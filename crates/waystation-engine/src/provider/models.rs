@@ -2,14 +2,34 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::Duration;
 
-use waystation_core::error::{Code, Failure, nearest};
+use ring::digest::{SHA256, digest};
+use tokio::time::Instant;
+use waystation_core::error::{Class, Code, Error, Failure};
 use waystation_core::usage::Usage;
 
-use super::{Finish, Manner, Message, Provider, Question, Reply};
+use super::cache::{self, Cache, Shelf};
+use super::directory::{Directory, Listed};
+use super::flight::{Flights, Pilot, Seat};
+use super::limiter::limits::Limits;
+use super::limiter::{LaneKey, Limiter, Turn};
+use super::meters::{self, Meters};
+use super::settings::ModelSettings;
+use super::{Finish, Manner, Message, Provider, Question, Reply, Role};
+use crate::event::redis::RedisConfig;
+use crate::event::redis::values::RedisValues;
+use crate::id::now_ms;
 use crate::node::Ambience;
 use crate::secret::Secret;
+use crate::store::{Store, day_of};
+
+pub use super::directory::Entry;
+
+/// Who is asked where nobody is named.
+const PROVIDER: &str = "openai";
+/// Letters that make a token, roughly.
+const LETTERS_PER_TOKEN: u64 = 4;
 
 /// What a node wants to know.
 #[derive(Clone, Debug, Default)]
@@ -53,61 +73,311 @@ pub struct Answer {
     pub latency_ms: u64,
 }
 
-/// The models of an installation.
-#[derive(Default)]
-pub struct Models {
-    providers: BTreeMap<String, Entry>,
+/// What a call of a model costs, in billionths of a US dollar, by the provider, the model, and its
+/// tokens sent and received, where that is known.
+pub type Price = Arc<dyn Fn(&str, &str, u64, u64) -> Option<u64> + Send + Sync>;
+
+/// What models are made of.
+pub struct ModelParts {
+    /// Who gives access to them.
+    pub directory: Arc<dyn Directory>,
+    /// What calls cost whose provider does not say it.
+    pub price: Price,
+    /// Keeps answers where there is no Redis, and knows what workflows have spent.
+    pub store: Option<Arc<dyn Store>>,
+    /// Keeps answers.
+    pub redis: Option<RedisConfig>,
+    /// Limits, the cache, budgets.
+    pub settings: ModelSettings,
 }
 
-/// A provider under its name.
-pub struct Entry {
-    /// Speaks to it.
-    pub provider: Arc<dyn Provider>,
-    /// The model where none is said.
-    pub default_model: Option<String>,
+impl Default for ModelParts {
+    fn default() -> ModelParts {
+        ModelParts::from(BTreeMap::new())
+    }
+}
+
+impl From<BTreeMap<String, Entry>> for ModelParts {
+    /// These providers, no prices, and nothing that lasts.
+    fn from(providers: BTreeMap<String, Entry>) -> ModelParts {
+        ModelParts {
+            directory: Arc::new(providers),
+            price: Arc::new(|_, _, _, _| None),
+            store: None,
+            redis: None,
+            settings: ModelSettings::default(),
+        }
+    }
+}
+
+/// The models of an installation.
+pub struct Models {
+    directory: Arc<dyn Directory>,
+    price: Price,
+    store: Option<Arc<dyn Store>>,
+    settings: ModelSettings,
+    cache: Option<Cache>,
+    flights: Flights<Result<Reply, Failure>>,
+    limiter: Limiter,
+    meters: Meters,
+}
+
+impl Default for Models {
+    fn default() -> Models {
+        Models::new(ModelParts::default())
+    }
+}
+
+/// A question with all that is needed to get it answered.
+struct Query {
+    /// The provider's name.
+    name: Arc<str>,
+    provider: Arc<dyn Provider>,
+    question: Question,
+    key: Result<Option<Secret>, Failure>,
+    stream: Option<bool>,
+    began: Instant,
+}
+
+impl Query {
+    /// Whose limits apply, and who shares an answer under way.
+    fn lane(&self) -> LaneKey {
+        let fingerprint = |key: &Secret| {
+            let digest = digest(&SHA256, key.expose().as_bytes());
+            digest.as_ref().iter().take(8).map(|byte| format!("{byte:02x}")).collect()
+        };
+        let key = self.key.as_ref().ok().and_then(Option::as_ref);
+        (Arc::clone(&self.name), key.map(fingerprint))
+    }
+
+    /// The tokens that it will probably use.
+    fn estimate(&self) -> u64 {
+        let letters = |message: &Message| message.text.chars().count() as u64;
+        let sent: u64 = self.question.messages.iter().map(letters).sum();
+        sent / LETTERS_PER_TOKEN + self.question.max_tokens.map_or(0, u64::from)
+    }
+
+    /// Whether somebody wants to hear the pieces of the answer.
+    fn is_heard(&self, ambience: &Ambience) -> bool {
+        self.stream.unwrap_or_else(|| ambience.is_watched())
+    }
+
+    fn answer(&self, reply: Reply, usage: Usage, latency_ms: u64) -> Answer {
+        let Reply { text, model, finish, .. } = reply;
+        let (provider, cached) = (self.name.to_string(), usage.cached > 0);
+        Answer { text, provider, model, finish, usage, cached, latency_ms }
+    }
 }
 
 impl Models {
-    /// Models of these providers.
-    pub fn new(providers: BTreeMap<String, Entry>) -> Models {
-        Models { providers }
+    /// Models of these parts. Providers alone will do.
+    pub fn new(parts: impl Into<ModelParts>) -> Models {
+        let ModelParts { directory, price, store, redis, settings } = parts.into();
+        let shelf = match redis {
+            Some(config) => Some(Shelf::Redis(RedisValues::new(config))),
+            None => store.clone().map(Shelf::Store),
+        };
+        Models {
+            directory,
+            price,
+            store,
+            cache: settings.cache.and_then(|keep| Some(Cache::new(shelf?, keep))),
+            flights: Flights::default(),
+            limiter: Limiter::new(settings.limits.clone()),
+            meters: Meters::default(),
+            settings,
+        }
     }
 
     /// Asks a model. What it used is counted in the attempt's ties, also where the answer is of no use.
     pub async fn ask(&self, ask: Ask, ambience: &Ambience) -> Result<Answer, Failure> {
-        let name = ask.provider.unwrap_or_else(|| "openai".into());
-        let entry = self.providers.get(&name).ok_or_else(|| self.unknown(&name))?;
-        let model = ask.model.or_else(|| entry.default_model.clone()).unwrap_or_default();
-        let question = Question {
-            model,
-            messages: ask.messages,
-            temperature: ask.temperature,
-            max_tokens: ask.max_tokens,
-            schema: ask.schema,
-        };
-        ambience.check_budget()?;
-        let began = Instant::now();
-        let manner = Manner { key: ask.key.as_ref(), tell: None };
-        let reply = entry.provider.ask(&question, manner).await?;
-        let Reply { text, model, finish, prompt_tokens, completion_tokens, nano_usd } = reply;
-        let usage = Usage {
-            calls: 1,
-            prompt_tokens,
-            completion_tokens,
-            paid_tokens: prompt_tokens + completion_tokens,
-            nano_usd: nano_usd.unwrap_or_default(),
-            cached: 0,
-        };
-        ambience.spend(&usage);
-        let latency_ms = began.elapsed().as_millis() as u64;
-        Ok(Answer { text, provider: name, model, finish, usage, cached: false, latency_ms })
+        let cached = ask.cache;
+        let query = self.resolve(ask)?;
+        match &self.cache {
+            Some(cache) if cached => self.ask_once(&query, cache, ambience).await,
+            _ => {
+                let (reply, usage, latency_ms) = self.call(&query, ambience).await?;
+                Ok(query.answer(reply, usage, latency_ms))
+            }
+        }
     }
 
-    fn unknown(&self, name: &str) -> Failure {
-        let near = nearest(name, self.providers.keys().map(String::as_str)).join(" or ");
-        let text = format!("Unknown provider: {name}");
-        let mut failure = Failure::fatal(Code::ProviderUnknown, text);
-        failure.hint = (!near.is_empty()).then(|| format!("did you mean {near}?"));
-        failure
+    /// All providers that have a name, with their limits.
+    pub fn list(&self) -> Vec<(Listed, Limits)> {
+        let limits = |listed: &Listed| self.settings.limits.of(&listed.name);
+        self.directory.list().into_iter().map(|listed| (listed.clone(), limits(&listed))).collect()
+    }
+
+    /// Asks a provider something tiny, to know that it answers.
+    pub async fn test(&self, provider: &str) -> Result<Answer, Failure> {
+        let message = Message { role: Role::User, text: "Answer with the word: ready".into() };
+        let provider = Some(provider.to_owned());
+        let ask = Ask { provider, messages: vec![message], stream: Some(false), ..Ask::default() };
+        self.ask(ask, &Ambience::alone()).await
+    }
+
+    fn resolve(&self, ask: Ask) -> Result<Query, Failure> {
+        let began = Instant::now();
+        let Ask { provider, model, messages, temperature, max_tokens, schema, .. } = ask;
+        let name = provider.as_deref().unwrap_or(PROVIDER);
+        let access = self.directory.find(name)?;
+        let model = model.or(access.default_model).unwrap_or_default();
+        let question = Question { model, messages, temperature, max_tokens, schema };
+        let key = ask.key.map_or(access.key, |key| Ok(Some(key)));
+        let (name, stream) = (Arc::from(name), ask.stream);
+        Ok(Query { name, provider: access.provider, question, key, stream, began })
+    }
+
+    /// Answers from the cache, or from an equal question under way, or else asks for all who do.
+    async fn ask_once(
+        &self,
+        query: &Query,
+        cache: &Cache,
+        ambience: &Ambience,
+    ) -> Result<Answer, Failure> {
+        let key = cache::key(&query.name, &query.question);
+        // An answer under way is shared by those who would have asked with the same key only: what
+        // the provider thinks of one key is not true of another.
+        let flight = format!("{key}:{}", query.lane().1.unwrap_or_default());
+        loop {
+            match self.flights.board(&flight) {
+                Seat::Pilot(pilot) => {
+                    return self.lead(query, (cache, &key), pilot, ambience).await;
+                }
+                Seat::Passenger(passenger) => {
+                    let reason = "waits for the answer to an equal question";
+                    match ambience.waiting(reason, passenger.answer()).await {
+                        Some(reply) => return Ok(recalled(query, reply?, ambience)),
+                        // Who asked has left; somebody has to take over.
+                        None => continue,
+                    }
+                }
+            }
+        }
+    }
+
+    async fn lead(
+        &self,
+        query: &Query,
+        (cache, key): (&Cache, &str),
+        pilot: Pilot<'_, Result<Reply, Failure>>,
+        ambience: &Ambience,
+    ) -> Result<Answer, Failure> {
+        // Only now: an earlier one who asked may have landed a moment ago.
+        if let Some(reply) = cache.get(key).await {
+            pilot.land(Ok(reply.clone()));
+            return Ok(recalled(query, reply, ambience));
+        }
+        match self.call(query, ambience).await {
+            Ok((reply, usage, latency_ms)) => {
+                cache.put(key, &reply).await;
+                pilot.land(Ok(reply.clone()));
+                Ok(query.answer(reply, usage, latency_ms))
+            }
+            Err(failure) => {
+                if !is_private(&failure) {
+                    pilot.land(Err(failure.clone()));
+                }
+                Err(failure)
+            }
+        }
+    }
+
+    /// Makes a call in its turn and counts what it used.
+    async fn call(
+        &self,
+        query: &Query,
+        ambience: &Ambience,
+    ) -> Result<(Reply, Usage, u64), Failure> {
+        self.check_budgets(ambience).await?;
+        let key = query.key.clone()?;
+        let mut turn = self.limiter.turn(query.lane(), query.estimate(), ambience).await?;
+        if turn.waited {
+            self.check_budgets(ambience).await?;
+        }
+        let _place = ambience.place().await;
+        let tell = |piece: &str| ambience.tell(piece);
+        let is_heard = query.is_heard(ambience);
+        let manner = Manner { key: key.as_ref(), tell: is_heard.then_some(&tell as _) };
+        let call = self.meters.begin(&query.name, &query.question.model);
+        let outcome = query.provider.ask(&query.question, manner).await;
+        let latency_ms = call.latency_ms();
+        match outcome {
+            Ok(reply) => {
+                let usage = self.usage(query, &reply);
+                ambience.spend(&usage);
+                turn.used(usage.paid_tokens);
+                call.ended(Ok(&usage));
+                Ok((reply, usage, latency_ms))
+            }
+            Err(failure) => {
+                heed(&turn, &failure);
+                call.ended(Err(&failure));
+                Err(failure)
+            }
+        }
+    }
+
+    fn usage(&self, query: &Query, reply: &Reply) -> Usage {
+        let Reply { prompt_tokens, completion_tokens, nano_usd, .. } = *reply;
+        let model = &query.question.model;
+        let price = || (self.price)(&query.name, model, prompt_tokens, completion_tokens);
+        Usage {
+            calls: 1,
+            cached: 0,
+            prompt_tokens,
+            completion_tokens,
+            paid_tokens: prompt_tokens.saturating_add(completion_tokens),
+            nano_usd: nano_usd.or_else(price).unwrap_or_default(),
+        }
+    }
+
+    /// Refuses once the run or its workflow has used up what it may.
+    async fn check_budgets(&self, ambience: &Ambience) -> Result<(), Failure> {
+        ambience.check_budget()?;
+        let budget = &self.settings.workflow_budget;
+        let (namespace, workflow) = ambience.workflow();
+        let Some(store) = self.store.as_ref().filter(|_| !budget.is_unlimited()) else {
+            return Ok(());
+        };
+        let spent = store.spent(namespace, workflow, day_of(now_ms())).await;
+        let mut used = spent.map_err(|failed| {
+            let Error { code, message, .. } = failed.into();
+            Failure::retryable(code, message, None)
+        })?;
+        used.add(&ambience.spent());
+        used.reaches(budget).map_or(Ok(()), |amount| {
+            let text = format!("The budget of workflow {workflow} for today is used up: {amount}");
+            Err(Failure::fatal(Code::BudgetExceeded, text))
+        })
     }
 }
+
+/// An answer that took no call: counted, told at once to who wants to hear it, free.
+fn recalled(query: &Query, reply: Reply, ambience: &Ambience) -> Answer {
+    let Reply { prompt_tokens, completion_tokens, .. } = reply;
+    let usage = Usage { cached: 1, prompt_tokens, completion_tokens, ..Usage::default() };
+    ambience.spend(&usage);
+    meters::count_cached(&query.name);
+    if query.is_heard(ambience) {
+        ambience.tell(&reply.text);
+    }
+    query.answer(reply, usage, query.began.elapsed().as_millis() as u64)
+}
+
+/// Whether a failure is one of who asked, and says nothing about others who ask the same.
+fn is_private(failure: &Failure) -> bool {
+    matches!(failure.code, Code::BudgetExceeded | Code::ModelKeyMissing | Code::Busy | Code::Store)
+}
+
+/// Lets a key rest when its provider asks for that.
+fn heed(turn: &Turn, failure: &Failure) {
+    if let (Code::HttpStatus, Class::Retryable { after_ms: Some(wait) }) =
+        (failure.code, failure.class)
+    {
+        turn.pause(Duration::from_millis(wait));
+    }
+}
+
+#[cfg(test)]
+mod tests;

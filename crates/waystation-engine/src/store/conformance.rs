@@ -5,12 +5,13 @@ use std::sync::Arc;
 use serde_json::{Value, json};
 use waystation_core::entry::{Data, Entry, Fact, Outcome, Start};
 use waystation_core::error::Code;
+use waystation_core::usage::Usage;
 
 use super::{
     Append, BlockRow, Cursor, CursorState, Finished, NewRun, Progress, RunFilter, RunRow, Status,
     Store, StoreError,
 };
-use crate::id::RunId;
+use crate::id::{RunId, now_ms};
 use crate::limits;
 
 /// Runs every case on a fresh store.
@@ -30,6 +31,9 @@ pub(crate) async fn run<S: Store>(fresh: impl Fn() -> S) {
     secrets_are_kept(&fresh()).await;
     blocks_are_kept(&fresh()).await;
     notifications_are_kept_once(&fresh()).await;
+    answers_are_kept_for_their_time(&fresh()).await;
+    spending_is_summed_up_by_day_and_workflow(&fresh()).await;
+    refused_appends_spend_nothing(&fresh()).await;
     fresh().ping().await.unwrap();
 }
 
@@ -429,4 +433,83 @@ async fn notifications_are_kept_once(store: &impl Store) {
     assert_eq!(store.progress("m", "w", 2).await.unwrap(), []);
     assert_eq!(store.expire(6, 10).await.unwrap(), 0);
     assert_eq!(store.progress("n", "w", 9).await.unwrap(), all[1..], "they expire too");
+}
+
+async fn answers_are_kept_for_their_time(store: &impl Store) {
+    let answer = |key| store.cached_answer(key, 1_000);
+    let (long, later) =
+        (format!("\"{}\"", "answer ".repeat(10_000)).into_bytes(), now_ms() + 60_000);
+    assert_eq!(answer("a").await.unwrap(), None);
+    for (key, value, expires) in [
+        ("a", b"1".to_vec(), later),
+        ("b", b"2".to_vec(), 1_001),
+        ("b", b"3".to_vec(), 1_002),
+        ("c", b"4".to_vec(), 1_000),
+        ("d", long.clone(), later),
+    ] {
+        store.put_cached_answer(key, value, expires).await.unwrap();
+    }
+    assert_eq!(answer("a").await.unwrap(), Some(b"1".to_vec()));
+    assert_eq!(answer("c").await.unwrap(), None, "its time is over");
+    assert_eq!(answer("d").await.unwrap(), Some(long));
+    store.put_cached_answer("a", b"5".to_vec(), later).await.unwrap();
+    assert_eq!(answer("a").await.unwrap(), Some(b"5".to_vec()), "the last one counts");
+    store.expire(0, 1).await.unwrap();
+    let at_any_time = |key| store.cached_answer(key, 0);
+    assert_eq!(at_any_time("b").await.unwrap(), None, "what has expired is deleted");
+    assert_eq!(at_any_time("a").await.unwrap(), Some(b"5".to_vec()));
+}
+
+/// An entry that tells of tokens used.
+pub(crate) fn spent(at: u64, tokens: u64) -> Entry {
+    Entry { at, fact: Fact::Spent { node: 0, usage: used(1, tokens) } }
+}
+
+fn used(calls: u32, tokens: u64) -> Usage {
+    let cost = tokens.saturating_mul(3);
+    Usage {
+        calls,
+        cached: 0,
+        prompt_tokens: tokens,
+        completion_tokens: 1,
+        paid_tokens: tokens,
+        nano_usd: cost,
+    }
+}
+
+async fn spending_is_summed_up_by_day_and_workflow(store: &impl Store) {
+    const DAY: u64 = 86_400_000;
+    let [run, second, other] = [1, 2, 3].map(RunId);
+    assert_eq!(store.spent("default", "sums", 7).await.unwrap(), Usage::default());
+    let entries = vec![started(json!(1)), spent(7 * DAY, 10)];
+    store.append(Append { entries, ..first(run) }).await.unwrap();
+    let entries = vec![spent(8 * DAY - 1, 5), spent(8 * DAY, 100), spent(8 * DAY - 1, 2)];
+    store.append(next(run, 1, 2, entries)).await.unwrap();
+    store.append(Append { entries: vec![spent(7 * DAY, 20)], ..whole(second, 5) }).await.unwrap();
+    let new_run = Some(NewRun { namespace: "other".into(), ..new_run() });
+    let entries = vec![spent(7 * DAY, u64::MAX), spent(8 * DAY, 4)];
+    store.append(Append { entries, new_run, ..first(other) }).await.unwrap();
+    store.append(next(other, 1, 2, vec![spent(7 * DAY, u64::MAX)])).await.unwrap();
+
+    let seventh = store.spent("default", "sums", 7).await.unwrap();
+    assert_eq!(seventh, Usage { completion_tokens: 4, ..used(4, 37) });
+    assert_eq!(store.spent("default", "sums", 8).await.unwrap(), used(1, 100));
+    assert_eq!(store.spent("other", "sums", 8).await.unwrap(), used(1, 4));
+    assert_eq!(store.spent("other", "mail", 8).await.unwrap(), Usage::default());
+    assert!(store.spent("other", "sums", 7).await.unwrap().paid_tokens >= 1 << 61);
+
+    store.expire(8 * DAY, 10).await.unwrap();
+    assert_eq!(store.spent("default", "sums", 7).await.unwrap(), Usage::default());
+    assert_eq!(store.spent("default", "sums", 8).await.unwrap(), used(1, 100));
+}
+
+async fn refused_appends_spend_nothing(store: &impl Store) {
+    let run = RunId::new();
+    store.append(first(run)).await.unwrap();
+    let append = |batch| next(run, batch, 2, vec![spent(0, 10)]);
+    store.append(append(1)).await.unwrap();
+    assert_eq!(code(store.append(append(1)).await), Code::Conflict);
+    store.append(ending(next(run, 2, 3, vec![finished()]), Status::Completed, 9)).await.unwrap();
+    assert_eq!(code(store.append(append(3)).await), Code::RunEnded);
+    assert_eq!(store.spent("default", "sums", 0).await.unwrap(), used(1, 10));
 }

@@ -6,12 +6,13 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use async_trait::async_trait;
 use waystation_core::entry::Entry;
 use waystation_core::error::Code;
+use waystation_core::usage::Usage;
 
 use super::{
     Append, BlockRow, Cursor, CursorState, Finished, NewRun, Progress, Result, RunFilter, RunRow,
-    Status, Store, ended, fenced,
+    Status, Store, day_of, ended, fenced, spent_by_day,
 };
-use crate::id::RunId;
+use crate::id::{RunId, now_ms};
 
 /// A store in memory.
 #[derive(Debug, Default)]
@@ -29,6 +30,9 @@ struct State {
     secrets: BTreeMap<String, Vec<u8>>,
     blocks: BTreeMap<(String, String), BlockRow>,
     progress: Vec<Progress>,
+    answers: HashMap<String, (u64, Vec<u8>)>,
+    /// By day, namespace and workflow.
+    spending: BTreeMap<(u64, String, String), Usage>,
 }
 
 #[derive(Debug)]
@@ -83,6 +87,10 @@ impl State {
             (None, None) => return Err(ended(id)),
         }
         if let Some(run) = self.runs.get_mut(&id) {
+            for (day, usage) in spent_by_day(&entries) {
+                let place = (day, run.row.namespace.clone(), run.row.workflow.clone());
+                self.spending.entry(place).or_default().add(&usage);
+            }
             run.batches.insert(batch, entries);
             run.wake_at = wake_at;
         }
@@ -111,6 +119,8 @@ impl State {
             self.plans.retain(|hash, _| used.contains(&**hash));
         }
         self.progress.retain(|progress| progress.received >= before);
+        self.answers.retain(|_, (expires, _)| *expires > now_ms());
+        self.spending.retain(|(day, ..), _| *day >= day_of(before));
         expired.len()
     }
 }
@@ -276,6 +286,22 @@ impl Store for MemoryStore {
         let all: Vec<&Progress> = state.progress.iter().filter(of_workflow).collect();
         let newest = all.len().saturating_sub(limit);
         Ok(all.into_iter().skip(newest).cloned().collect())
+    }
+
+    async fn cached_answer(&self, key: &str, now: u64) -> Result<Option<Vec<u8>>> {
+        let state = self.state();
+        let found = state.answers.get(key).filter(|(expires, _)| *expires > now);
+        Ok(found.map(|(_, value)| value.clone()))
+    }
+
+    async fn put_cached_answer(&self, key: &str, value: Vec<u8>, expires: u64) -> Result<()> {
+        self.state().answers.insert(key.to_owned(), (expires, value));
+        Ok(())
+    }
+
+    async fn spent(&self, namespace: &str, workflow: &str, day: u64) -> Result<Usage> {
+        let place = (day, namespace.to_owned(), workflow.to_owned());
+        Ok(self.state().spending.get(&place).copied().unwrap_or_default())
     }
 
     async fn ping(&self) -> Result<()> {

@@ -18,8 +18,9 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use serde_json::Value;
-use waystation_core::entry::Entry;
+use waystation_core::entry::{Entry, Fact};
 use waystation_core::error::{Code, Error};
+use waystation_core::usage::Usage;
 
 use crate::id::RunId;
 
@@ -58,6 +59,25 @@ impl From<StoreError> for Error {
         tracing::error!(detail = %failed.detail, "store");
         failed.error
     }
+}
+
+/// The day of a moment, counted from 1970, UTC.
+pub fn day_of(unix_ms: u64) -> u64 {
+    unix_ms / 86_400_000
+}
+
+/// What entries tell of use, by day.
+fn spent_by_day(entries: &[Entry]) -> Vec<(u64, Usage)> {
+    let mut days: Vec<(u64, Usage)> = Vec::new();
+    for entry in entries {
+        let Fact::Spent { usage, .. } = &entry.fact else { continue };
+        let day = day_of(entry.at);
+        match days.iter_mut().find(|(known, _)| *known == day) {
+            Some((_, sum)) => sum.add(usage),
+            None => days.push((day, *usage)),
+        }
+    }
+    days
 }
 
 /// What the store's operations give.
@@ -254,7 +274,7 @@ pub struct Progress {
 /// Everything that lasts. Every write returns once it is durable.
 #[async_trait]
 pub trait Store: Send + Sync + 'static {
-    /// Adds facts to a run's journal. Refuses with `Conflict` if the append's number is taken, and
+    /// Adds facts to a run's journal, and what they tell of use to that of the run's workflow. Refuses with `Conflict` if the append's number is taken, and
     /// with `RunEnded` if the run has ended or is gone.
     async fn append(&self, append: Append) -> Result<()>;
     /// The JSON of a plan.
@@ -275,7 +295,7 @@ pub trait Store: Send + Sync + 'static {
     async fn next_wake(&self) -> Result<Option<u64>>;
     /// Deletes runs that began and ended before a moment, oldest first, with all that only they need;
     /// gives the space back. Answers how many went; at most `limit`. Notifications received before
-    /// that moment go too, uncounted.
+    /// that moment go too, uncounted, and so do the sums of days before it and expired answers.
     async fn expire(&self, finished_before: u64, limit: usize) -> Result<usize>;
 
     /// Cursors that are active and whose moment has come, the earliest first.
@@ -319,6 +339,13 @@ pub trait Store: Send + Sync + 'static {
         workflow: &str,
         limit: usize,
     ) -> Result<Vec<Progress>>;
+
+    /// The answer of a model that is kept under a key, if its time is not over by now.
+    async fn cached_answer(&self, key: &str, now: u64) -> Result<Option<Vec<u8>>>;
+    /// Keeps JSON under a key until a moment, in place of what is there.
+    async fn put_cached_answer(&self, key: &str, value: Vec<u8>, expires: u64) -> Result<()>;
+    /// What a workflow's runs have used of models on a day, by all appends that are durable.
+    async fn spent(&self, namespace: &str, workflow: &str, day: u64) -> Result<Usage>;
 
     /// Asks the store a trivial question, to know that it answers.
     async fn ping(&self) -> Result<()>;

@@ -67,7 +67,8 @@ fn load_pipeline(text: &str, steps_max: usize) -> Result<Loaded, Failed> {
 
 fn load_chain(text: &str, config: &Config) -> Result<Loaded, Failed> {
     let request = instructions::Request::parse(text).map_err(Failed::Definition)?;
-    let known = config.known();
+    let providers: Vec<String> = config.providers.setups.keys().cloned().collect();
+    let known = instructions::Known { providers: &providers, instructions_max: config.steps_max };
     let compiled = instructions::compile(&request, &known).map_err(Failed::Definition)?;
     let instructions::Compiled { plan, warnings } = compiled;
     Ok(Loaded { plan, warnings })

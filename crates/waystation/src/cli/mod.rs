@@ -1,8 +1,10 @@
 //! Commands, one file each, and what their exit codes mean.
 
 mod definition;
+mod endpoint;
 mod graph;
 mod inputs;
+mod listen;
 mod local;
 mod models;
 mod progress;
@@ -41,6 +43,8 @@ struct Arguments {
 enum Command {
     /// Start the server.
     Serve(serve::Serve),
+    /// Start a server that only makes calls of APIs for others, with retries.
+    Endpoint(endpoint::Endpoint),
     /// Run a pipeline or an instruction chain from a file and show its progress.
     Run(run::RunFile),
     /// Check a definition without running it.
@@ -126,6 +130,7 @@ async fn dispatch(arguments: Arguments) -> Outcome {
     let data = arguments.data;
     match arguments.command {
         Command::Serve(serve) => serve.execute(data).await,
+        Command::Endpoint(endpoint) => endpoint.execute(data).await,
         Command::Run(run) => run.execute(data).await,
         Command::Validate(validate) => validate.execute(&read_config(data, true)?),
         Command::Graph(graph) => graph.execute(&read_config(data, true)?),

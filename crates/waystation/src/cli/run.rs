@@ -177,7 +177,7 @@ pub(super) async fn listen(app: &Arc<App>) -> Result<(), Error> {
     })?;
     app.start(address).await?;
     let context = Context::new(Arc::clone(app), None, true);
-    tokio::spawn(http::serve(listener, context, std::future::pending()));
+    tokio::spawn(http::serve(listener, http::router(context), std::future::pending()));
     Ok(())
 }
 

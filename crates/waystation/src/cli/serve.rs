@@ -8,15 +8,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use clap::Args;
-use clap::builder::BoolishValueParser;
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
 use serde_json::json;
 use waystation_core::error::{Code, Error};
 
+use super::listen::{Listen, start_logging};
 use super::signals::Stop;
 use super::{Outcome, read_config, terminal};
 use crate::app::App;
-use crate::config::is_local;
 use crate::http::{self, Context};
 
 /// The file in the data directory that tells other commands where the server listens.
@@ -31,37 +30,19 @@ const SECONDS: [f64; 14] =
 
 #[derive(Args)]
 pub(super) struct Serve {
-    /// The address to listen on.
-    #[arg(long, env = "HOST", default_value = "127.0.0.1")]
-    host: String,
-    /// The port to listen on; 0 picks a free one.
-    #[arg(long, env = "PORT", default_value_t = 8080)]
-    port: u16,
-    /// Serve other machines although callers are not asked who they are.
-    #[arg(long, env = "WAYSTATION_OPEN", value_parser = BoolishValueParser::new())]
-    open: bool,
+    #[command(flatten)]
+    listen: Listen,
 }
 
 impl Serve {
     pub(super) async fn execute(self, data: PathBuf) -> Outcome {
         start_logging()?;
         let mut signals = Stop::listen()?;
-        let local = is_local(&self.host);
-        if !local && !self.open {
-            let text = format!(
-                "{} can be reached by other machines, and callers are not asked who they are",
-                self.host
-            );
-            let hint = "listen on 127.0.0.1, or add --open where the network keeps others out";
-            return Err(Error::new(Code::SettingInvalid, text).with_hint(hint).into());
-        }
+        let local = self.listen.check()?;
         let config = read_config(data.clone(), local)?;
         let grace = config.shutdown_grace;
         let metrics = start_metrics()?;
-        let (listener, address) = http::listen(&self.host, self.port).await.map_err(|error| {
-            let text = format!("cannot listen on {}:{}: {error}", self.host, self.port);
-            Error::new(Code::SettingInvalid, text).with_hint("choose another with --port")
-        })?;
+        let (listener, address) = self.listen.open().await?;
         let app = Arc::new(App::open(config, true).await?);
         app.start(address).await?;
         let context = Context::new(Arc::clone(&app), Some(metrics), local);
@@ -69,7 +50,7 @@ impl Serve {
         tracing::info!(%address, data = %data.display(), "listening");
         terminal::say(&format!("Waystation listens on http://{address}  (Ctrl-C stops it)"));
 
-        let connections = http::serve(listener, context, signals.requested()).await;
+        let connections = http::serve(listener, http::router(context), signals.requested()).await;
         tracing::info!("shutting down");
         terminal::say(
             "Stopping: steps under way may finish, the rest resumes at the next start  \
@@ -85,33 +66,6 @@ impl Serve {
         }
         Ok(())
     }
-}
-
-fn start_logging() -> Result<(), Error> {
-    use tracing_subscriber::EnvFilter;
-    use tracing_subscriber::filter::LevelFilter;
-    let invalid = |text: String| Error::new(Code::SettingInvalid, text);
-    let text = |name| std::env::var(name).ok().filter(|text| !text.is_empty());
-    let level = text("LOG_LEVEL").unwrap_or_else(|| "warn".into());
-    // A lone word is a level; the filter would take any other for the name of a part of the program.
-    if !level.contains(['=', ',']) && level.parse::<LevelFilter>().is_err() {
-        let levels = "off, error, warn, info, debug or trace";
-        return Err(invalid(format!("LOG_LEVEL must be {levels}, not {level:?}")));
-    }
-    let filter = EnvFilter::try_new(level.to_lowercase())
-        .map_err(|error| invalid(format!("LOG_LEVEL: {error}")))?;
-    let builder = tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_ansi(terminal::is_watched())
-        .with_writer(std::io::stderr);
-    let started = match text("LOG_FORMAT").as_deref() {
-        Some("json") => builder.json().try_init(),
-        Some("pretty") | None => builder.try_init(),
-        Some(other) => {
-            return Err(invalid(format!("LOG_FORMAT must be json or pretty, not {other:?}")));
-        }
-    };
-    started.map_err(|error| invalid(format!("logging: {error}")))
 }
 
 fn start_metrics() -> Result<PrometheusHandle, Error> {

@@ -3,7 +3,7 @@
 use std::convert::Infallible;
 use std::time::Duration;
 
-use axum::extract::{FromRequest, Request};
+use axum::extract::{FromRef, FromRequest, Request};
 use bytes::{Bytes, BytesMut};
 use futures_util::StreamExt;
 use serde_json::{Map, Value};
@@ -21,11 +21,26 @@ const DROPPED_BYTES_MAX: usize = 64 << 20;
 /// The body, or why there is none. Handlers decide what comes first, this or another fault.
 pub(super) struct Body(Result<Bytes, Error>);
 
-impl FromRequest<Context> for Body {
+/// The bytes that a body may have.
+#[derive(Clone, Copy)]
+pub(super) struct BytesMax(pub(super) usize);
+
+impl FromRef<Context> for BytesMax {
+    fn from_ref(context: &Context) -> BytesMax {
+        BytesMax(context.app.body_bytes_max)
+    }
+}
+
+impl<S> FromRequest<S> for Body
+where
+    BytesMax: FromRef<S>,
+    S: Send + Sync,
+{
     type Rejection = Infallible;
 
-    async fn from_request(request: Request, context: &Context) -> Result<Body, Infallible> {
-        let read = tokio::time::timeout(PATIENCE, read(request, context.app.body_bytes_max)).await;
+    async fn from_request(request: Request, state: &S) -> Result<Body, Infallible> {
+        let BytesMax(bytes_max) = BytesMax::from_ref(state);
+        let read = tokio::time::timeout(PATIENCE, read(request, bytes_max)).await;
         let late = || {
             let text = format!("The body did not arrive within {} seconds", PATIENCE.as_secs());
             Err(Error::new(Code::BodyInvalid, text))

@@ -5,6 +5,8 @@
 //! others: any page that the user visits could otherwise start chains here and spend on models.
 //! A refused page can read why, since the refusal carries the headers too.
 
+use std::sync::Arc;
+
 use axum::Router;
 use axum::extract::{Request, State};
 use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, header};
@@ -12,34 +14,36 @@ use axum::middleware::{Next, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
 use tower_http::catch_panic::CatchPanicLayer;
 
-use super::{Context, guard, reply};
+use super::guard::{self, Gate};
+use super::reply;
+use crate::origins::Origins;
 
 /// What pages may send.
 #[derive(Clone, Copy)]
 pub(super) struct Sendable {
     /// Methods, by comma.
     pub(super) methods: &'static str,
-    /// Headers, by comma.
-    pub(super) headers: &'static str,
+    /// Names of headers, by comma.
+    pub(super) names: &'static str,
 }
 
 /// Opens routes to pages. Every reply carries the headers, also those of the guard and of faults.
-pub(super) fn open(
-    routes: Router<Context>,
-    context: &Context,
-    sendable: Sendable,
-) -> Router<Context> {
+pub(super) fn open<S>(routes: Router<S>, gate: &Gate, sendable: Sendable) -> Router<S>
+where
+    S: Clone + Send + Sync + 'static,
+{
+    let desk = (Arc::clone(&gate.origins), sendable);
     routes
         .method_not_allowed_fallback(reply::no_such_method)
-        .layer(from_fn_with_state(context.clone(), guard::check_open))
+        .layer(from_fn_with_state(gate.clone(), guard::check_open))
         .layer(CatchPanicLayer::custom(reply::panicked))
-        .layer(from_fn_with_state((context.clone(), sendable), answer))
+        .layer(from_fn_with_state(desk, answer))
 }
 
 /// A browser's question before the request is answered without asking who it is for: it tells nothing
 /// and does nothing, and only so does the page see the reply to the request itself.
 async fn answer(
-    State((context, sendable)): State<(Context, Sendable)>,
+    State((origins, sendable)): State<(Arc<Origins>, Sendable)>,
     request: Request,
     next: Next,
 ) -> Response {
@@ -48,23 +52,18 @@ async fn answer(
         Method::OPTIONS => StatusCode::NO_CONTENT.into_response(),
         _ => next.run(request).await,
     };
-    tell(response.headers_mut(), &context, sendable, origin.as_ref());
-    response
-}
-
-fn tell(
-    headers: &mut HeaderMap,
-    context: &Context,
-    sendable: Sendable,
-    origin: Option<&HeaderValue>,
-) {
-    let origins = &context.app.cors_origins;
+    let headers = response.headers_mut();
     if origins.varies() {
         headers.append(header::VARY, HeaderValue::from_static("origin"));
     }
-    let Some(allowed) = origins.allowed(origin) else { return };
-    headers.insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, allowed);
-    let Sendable { methods, headers: names } = sendable;
+    if let Some(allowed) = origins.allowed(origin.as_ref()) {
+        tell(headers, allowed, sendable);
+    }
+    response
+}
+
+fn tell(headers: &mut HeaderMap, origin: HeaderValue, Sendable { methods, names }: Sendable) {
+    headers.insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, origin);
     headers.insert(header::ACCESS_CONTROL_ALLOW_METHODS, HeaderValue::from_static(methods));
     headers.insert(header::ACCESS_CONTROL_ALLOW_HEADERS, HeaderValue::from_static(names));
 }

@@ -23,7 +23,7 @@ use crate::chain;
 
 /// What pages of other origins may send here.
 pub(super) const SENDABLE: Sendable =
-    Sendable { methods: "GET, POST, OPTIONS", headers: "Content-Type" };
+    Sendable { methods: "GET, POST, OPTIONS", names: "Content-Type" };
 
 pub(super) fn routes() -> Router<Context> {
     Router::new().route("/", get(look).post(begin)).route("/batch", post(begin_batch))

@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use axum::Router;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto::Builder;
 use hyper_util::server::graceful::GracefulShutdown;
@@ -12,7 +13,6 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
 
 use super::patience::Patient;
-use super::{Context, router};
 
 /// Connections at once; a further one waits to be accepted.
 const CONNECTIONS_MAX: usize = 10_000;
@@ -46,10 +46,10 @@ impl Connections {
 /// Accepts and serves connections until `stop` is done. Those that are open then go on.
 pub async fn serve(
     listener: TcpListener,
-    context: Context,
+    router: Router,
     stop: impl Future<Output = ()>,
 ) -> Connections {
-    let service = TowerToHyperService::new(router(context));
+    let service = TowerToHyperService::new(router);
     let mut builder = Builder::new(TokioExecutor::new());
     builder.http1().timer(TokioTimer::new()).header_read_timeout(HEAD_PATIENCE);
     builder.http2().timer(TokioTimer::new()).keep_alive_interval(HEAD_PATIENCE);

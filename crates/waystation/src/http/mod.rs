@@ -4,6 +4,7 @@ mod blocks;
 mod body;
 mod cors;
 mod echo;
+mod endpoints;
 mod extract;
 mod guard;
 mod instructions;
@@ -28,6 +29,8 @@ use waystation_engine::id::RunId;
 use waystation_engine::secret::new_token;
 
 use crate::app::App;
+pub use endpoints::own_server as endpoint_server;
+pub use guard::Gate;
 pub use listen::{Connections, listen, serve};
 
 /// What handlers are given.
@@ -36,7 +39,7 @@ pub struct Context {
     app: Arc<App>,
     metrics: Option<PrometheusHandle>,
     /// Refuses requests that a web page elsewhere could have made.
-    is_local: bool,
+    gate: Gate,
     /// Tells this process from any other that may listen at its address one day.
     instance: Arc<str>,
     /// Places for those who watch a run; who finds none asks again and again instead.
@@ -59,7 +62,8 @@ impl Context {
     pub fn new(app: Arc<App>, metrics: Option<PrometheusHandle>, is_local: bool) -> Context {
         let instance = RunId::new().to_string().into();
         let watchers = Arc::new(Semaphore::new(WATCHERS_MAX));
-        Context { app, metrics, is_local, watchers, instance, token: new_token().into() }
+        let gate = Gate::new(is_local, app.cors_origins.clone());
+        Context { app, metrics, gate, watchers, instance, token: new_token().into() }
     }
 
     /// What [`INSTANCE_HEADER`] says here.
@@ -75,7 +79,9 @@ impl Context {
 
 /// All routes.
 pub fn router(context: Context) -> Router {
-    let open = cors::open(instructions::routes(), &context, instructions::SENDABLE);
+    let Context { app, gate, .. } = &context;
+    let endpoints = endpoints::routes(Arc::clone(&app.client), app.body_bytes_max, gate);
+    let chains = cors::open(instructions::routes(), gate, instructions::SENDABLE);
     Router::new()
         .merge(secrets::routes())
         .merge(pipelines::routes())
@@ -87,8 +93,9 @@ pub fn router(context: Context) -> Router {
         .merge(page::routes())
         .fallback(reply::no_such_route)
         .method_not_allowed_fallback(reply::no_such_method)
-        .layer(axum::middleware::from_fn_with_state(context.clone(), guard::check))
-        .merge(open)
+        .layer(axum::middleware::from_fn_with_state(gate.is_local, guard::check))
+        .merge(endpoints)
+        .merge(chains)
         .layer(CatchPanicLayer::custom(reply::panicked))
         .with_state(context)
 }

@@ -116,6 +116,9 @@ fn random_queue(random: &mut Random) -> (Shape, u64) {
     for node in 0..count as NodeIndex {
         let mut item =
             QueueItem { before: vec![], node, condition: None, if_true: vec![], if_false: vec![] };
+        let before = random.pick(&[0, 0, 0, 1, 2]);
+        item.before = (nodes..nodes + before).map(|node| node as NodeIndex).collect();
+        nodes += before;
         if random.percent(50) {
             item.condition = Some(nodes as NodeIndex);
             item.if_true = random_targets(random, count);

@@ -96,7 +96,8 @@ pub(super) fn execution_order(
         }
         let item = &items[index as usize];
         let mut verdict = None;
-        for node in [Some(item.node), item.condition].into_iter().flatten() {
+        let own = [Some(item.node), item.condition].into_iter().flatten();
+        for node in item.before.iter().copied().chain(own) {
             order.push(node);
             match last(node) {
                 Last::Completed(port) => verdict = Some(port == Some("true")),

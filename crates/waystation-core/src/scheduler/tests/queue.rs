@@ -106,6 +106,19 @@ fn a_failed_item_stops_the_chain_or_is_passed_over_without_judgement() {
 }
 
 #[test]
+fn what_prepares_an_item_runs_before_it_and_is_resumed_where_it_stood() {
+    let item = QueueItem { before: vec![5, 6], ..judged(0, &[], &[]) };
+    let mut story = Story::new(queue(vec![item.clone(), plain(1)], 20, OnFailure::Stop));
+    let first = [(started(5, 1), ""), (done(5), "start 6"), (started(6, 1), "")];
+    story.check("start 5", &first);
+    assert_eq!(story.resumed(), "start 6");
+    let rest = [(done(6), "start 0"), (done(0), "start 10"), (done_by(10, "true"), "start 1")];
+    story.go_on(&rest);
+    let mut story = Story::new(queue(vec![item, plain(1)], 20, OnFailure::Continue));
+    story.check("start 5", &[(refused(5, 1), "start 1")]);
+}
+
+#[test]
 fn a_condition_is_resumed_without_its_item() {
     let mut story = Story::new(queue(vec![judged(0, &[], &[])], 20, OnFailure::Stop));
     story.check("start 0", &[(started(0, 1), ""), (done(0), "start 10"), (started(10, 1), "")]);

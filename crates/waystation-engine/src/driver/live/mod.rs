@@ -13,7 +13,7 @@ use tokio::sync::watch;
 use tokio::time::Instant;
 use waystation_core::entry::{Entry, Fact, Level, Outcome, Start, Timer};
 use waystation_core::error::Error;
-use waystation_core::plan::NodeIndex;
+use waystation_core::plan::{Budget, NodeIndex};
 use waystation_core::run::{NodeRecord, Run};
 use waystation_core::scheduler::Action;
 
@@ -178,8 +178,9 @@ impl Live {
             if self.run.outcome.is_some() {
                 return Ok(Rest::Finished);
             }
+            let bound = self.shared.settings.run_budget;
             for attempt in self.starting.drain(..) {
-                self.attempts.push(attempt.make(&handle.ties, purse(&self.run)));
+                self.attempts.push(attempt.make(&handle.ties, purse(&self.run, &bound)));
             }
             if is_closing && self.attempts.is_empty() {
                 return Ok(Rest::Closing);
@@ -318,12 +319,13 @@ enum Rest {
     Closing,
 }
 
-/// Who pays for what the run does now.
-fn purse(run: &Run) -> Purse {
+/// Who pays for what the run does now, within a bound for every run.
+fn purse(run: &Run, bound: &Budget) -> Purse {
     let start = run.start.as_ref();
     let name = |of: fn(&Start) -> &str| start.map_or_else(|| "".into(), |start| of(start).into());
     let workflow = (name(|start| &start.namespace), name(|start| &start.workflow));
-    Purse { workflow, spent: run.spent, budget: run.program.plan.budget }
+    let budget = run.program.plan.budget.and(bound);
+    Purse { workflow, spent: run.spent, budget }
 }
 
 fn instant_of(unix_ms: u64) -> Instant {

@@ -11,6 +11,7 @@ use super::transport::{Rest, Transport};
 const PORT: u16 = 6379;
 
 /// Where and how to reach Redis.
+#[derive(Clone)]
 pub struct RedisConfig {
     pub(super) transport: Transport,
     /// Host and port, for the log.

@@ -1,11 +1,14 @@
 //! Writes outputs to Redis for others to read. The journal has them anyway, so this never holds a run up.
+//! Keeps values there for a while, too.
 //!
 //! - [`config`]: which Redis, from the settings' names
 //! - `transport`: the Redis protocol and Upstash's REST interface
+//! - [`values`]: values under keys, for whoever can do without them
 //! - `writer`: the one task that connects, writes in batches, and comes back after failures
 
 pub mod config;
 mod transport;
+pub mod values;
 mod writer;
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};

@@ -12,29 +12,32 @@ use url::Url;
 use waystation_core::error::{Code, Error};
 
 use super::Write;
+use super::values::VALUE_BYTES_MAX;
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
 const REPLY_TIMEOUT: Duration = Duration::from_secs(2);
 const EXPIRE_SECONDS: u32 = 3_600;
 /// REST requests under way at once.
 const REQUESTS_LIVE: usize = 16;
-/// An answer to a single command is short; a longer one is no answer.
+/// What Redis says beyond a value is short; a longer answer is none.
 const ANSWER_BYTES_MAX: usize = 64 << 10;
 
 /// How to get a [`Link`].
+#[derive(Clone)]
 pub(super) enum Transport {
     Protocol(redis::Client),
     Rest(Rest),
 }
 
 /// A Redis that has answered.
+#[derive(Clone)]
 pub(super) enum Link {
     Protocol(MultiplexedConnection),
     Rest(Rest),
 }
 
-/// What Redis said to one write: taken, or why not.
-pub(super) type Answer = Result<(), String>;
+/// What Redis said to one command: taken, or why not.
+pub(super) type Answer<T = ()> = Result<T, String>;
 
 impl Transport {
     /// Connects and asks for a sign of life, so that a wrong password shows at once.
@@ -60,7 +63,7 @@ impl Link {
             Link::Protocol(connection) => {
                 redis::cmd("PING").query_async::<()>(connection).await.map_err(text)
             }
-            Link::Rest(rest) => rest.send(&json!(["PING"])).await?,
+            Link::Rest(rest) => rest.send(&json!(["PING"]), 0).await?.map(drop),
         }
     }
 
@@ -80,6 +83,36 @@ impl Link {
             Link::Rest(rest) => {
                 let wave = &writes[..distinct(writes)];
                 join_all(wave.iter().map(|write| rest.write(write))).await.into_iter().collect()
+            }
+        }
+    }
+}
+
+impl Link {
+    /// The value under a key.
+    pub(super) async fn get(&mut self, key: &str) -> Result<Option<String>, String> {
+        match self {
+            Link::Protocol(connection) => {
+                redis::cmd("GET").arg(key).query_async(connection).await.map_err(text)
+            }
+            Link::Rest(rest) => {
+                let value = rest.send(&json!(["GET", key]), VALUE_BYTES_MAX).await??;
+                Ok(value.as_str().map(str::to_owned))
+            }
+        }
+    }
+
+    /// Puts a value under a key for so many seconds.
+    pub(super) async fn set(&mut self, key: &str, value: &str, seconds: u64) -> Result<(), String> {
+        match self {
+            Link::Protocol(connection) => {
+                let mut set = redis::cmd("SET");
+                set.arg(key).arg(value).arg("EX").arg(seconds);
+                set.query_async(connection).await.map_err(text)
+            }
+            Link::Rest(rest) => {
+                let set = json!(["SET", key, value, "EX", seconds.to_string()]);
+                rest.send(&set, 0).await?.map(drop)
             }
         }
     }
@@ -151,23 +184,26 @@ impl Rest {
 
     async fn write(&self, write: &Write) -> Result<Answer, String> {
         let expire = EXPIRE_SECONDS.to_string();
-        self.send(&json!(["SET", write.key, write.value.to_string(), "EX", expire])).await
+        let set = json!(["SET", write.key, write.value.to_string(), "EX", expire]);
+        Ok(self.send(&set, 0).await?.map(drop))
     }
 
-    /// Sends a command. An error means that nobody answers for Redis just now.
-    async fn send(&self, command: &Value) -> Result<Answer, String> {
+    /// Sends a command whose result has so many bytes at the most. An error means that nobody answers
+    /// for Redis just now.
+    async fn send(&self, command: &Value, most: usize) -> Result<Answer<Value>, String> {
         let request = self.client.post(self.url.clone()).json(command);
         let request = request.header(AUTHORIZATION, self.authorization.clone());
         let response = request.send().await.map_err(|error| text(error.without_url()))?;
         let status = response.status();
-        let body = read_body(response).await?;
+        let body = read_body(response, ANSWER_BYTES_MAX + most).await?;
         if passes(status) {
             return Err(format!("HTTP {status}"));
         }
-        let answer: Value = serde_json::from_slice(&body).unwrap_or_default();
-        match (answer.get("error").and_then(Value::as_str), answer.get("result")) {
+        let mut answer: Value = serde_json::from_slice(&body).unwrap_or_default();
+        let result = answer.get_mut("result").map(Value::take);
+        match (answer.get("error").and_then(Value::as_str), result) {
             (Some(error), _) => Ok(Err(error.to_owned())),
-            (None, Some(_)) if status.is_success() => Ok(Ok(())),
+            (None, Some(result)) if status.is_success() => Ok(Ok(result)),
             _ => Err(format!("HTTP {status} without an answer of Redis")),
         }
     }
@@ -178,11 +214,11 @@ fn passes(status: StatusCode) -> bool {
     matches!(status.as_u16(), 401 | 403 | 408 | 425 | 429) || status.is_server_error()
 }
 
-async fn read_body(mut response: Response) -> Result<Vec<u8>, String> {
+async fn read_body(mut response: Response, most: usize) -> Result<Vec<u8>, String> {
     let mut body = Vec::new();
     while let Some(chunk) = response.chunk().await.map_err(|error| text(error.without_url()))? {
         body.extend_from_slice(&chunk);
-        if body.len() > ANSWER_BYTES_MAX {
+        if body.len() > most {
             return Err("an answer far too long for Redis".into());
         }
     }

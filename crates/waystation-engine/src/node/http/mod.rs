@@ -13,8 +13,11 @@ use async_trait::async_trait;
 
 use super::{Call, Effect, Outcome};
 use crate::egress::HttpClient;
-pub(crate) use outcome::cut_quotation;
+pub(crate) use outcome::{
+    content, cut_quotation, header_fields, may_pass, retry_after_ms, send_failure, text,
+};
 use request::Settings;
+pub(crate) use request::{IDEMPOTENCY_KEY, encode, header, header_value, method};
 
 /// The node type.
 pub struct Http {

@@ -17,6 +17,8 @@ use crate::node::Outcome;
 const QUOTED_LETTERS: usize = 200;
 /// Letters before the quotation: `HTTP 404: `.
 const STATUS_LETTERS: usize = 10;
+/// Letters of a message about a model: 500 of the provider's own, and what stands before them.
+const MODEL_LETTERS: usize = 560;
 
 /// A response as a result, in parts or whole, or as the failure that its status means.
 pub(super) fn judge(response: &Response, outputs: &[String], now: SystemTime) -> Outcome {
@@ -32,7 +34,7 @@ pub(super) fn judge(response: &Response, outputs: &[String], now: SystemTime) ->
 }
 
 /// What became of a request that got no response.
-pub(super) fn send_failure(error: &SendError) -> Failure {
+pub(crate) fn send_failure(error: &SendError) -> Failure {
     let message = error.to_string();
     match error {
         SendError::Refused(_) => Failure::fatal(Code::EgressRefused, message),
@@ -63,20 +65,24 @@ fn status_failure(response: &Response, now: SystemTime) -> Failure {
 
 /// Cuts the answer that an error message quotes.
 pub(crate) fn cut_quotation(mut failure: Failure) -> Failure {
-    if failure.code == Code::HttpStatus
-        && let Some((end, _)) = failure.message.char_indices().nth(STATUS_LETTERS + QUOTED_LETTERS)
-    {
+    let letters = match failure.code {
+        Code::HttpStatus if failure.message.starts_with("HTTP ") => STATUS_LETTERS + QUOTED_LETTERS,
+        Code::HttpStatus | Code::ModelAnswer => MODEL_LETTERS,
+        _ => return failure,
+    };
+    if let Some((end, _)) = failure.message.char_indices().nth(letters) {
         failure.message.truncate(end);
     }
     failure
 }
 
-fn may_pass(status: StatusCode) -> bool {
+/// Whether the same request may fare better later.
+pub(crate) fn may_pass(status: StatusCode) -> bool {
     matches!(status.as_u16(), 408 | 425 | 429) || status.is_server_error()
 }
 
 /// The wait that the other side asks for, as seconds or as a date.
-pub(super) fn retry_after_ms(headers: &HeaderMap, now: SystemTime) -> Option<u64> {
+pub(crate) fn retry_after_ms(headers: &HeaderMap, now: SystemTime) -> Option<u64> {
     let text = headers.get(RETRY_AFTER)?.to_str().ok()?.trim();
     let wait = match text.parse::<u64>() {
         Ok(seconds) => Duration::from_secs(seconds),
@@ -102,7 +108,7 @@ fn whole(response: &Response, text: String) -> Map<String, Value> {
 }
 
 /// Names in lower case; repeated headers joined by commas.
-fn header_fields(headers: &HeaderMap) -> Map<String, Value> {
+pub(crate) fn header_fields(headers: &HeaderMap) -> Map<String, Value> {
     let joined = |name| {
         let values: Vec<String> =
             headers.get_all(name).iter().map(|value| lossy(value.as_bytes())).collect();
@@ -116,10 +122,18 @@ fn lossy(bytes: &[u8]) -> String {
 }
 
 /// The body in the charset that it declares, else UTF-8; what does not decode is replaced.
-fn text(response: &Response) -> String {
+pub(crate) fn text(response: &Response) -> String {
     let content_type = response.headers.get(CONTENT_TYPE).map(|value| value.as_bytes());
     let encoding = content_type.and_then(charset).unwrap_or(UTF_8);
     encoding.decode(&response.body).0.into_owned()
+}
+
+/// The body: the value that it says as JSON, else its text.
+pub(crate) fn content(response: &Response) -> Value {
+    match Body::parse(text(response)) {
+        Body::Json(value) => value,
+        Body::Text(text) => text.into(),
+    }
 }
 
 fn charset(content_type: &[u8]) -> Option<&'static Encoding> {

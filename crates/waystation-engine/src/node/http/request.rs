@@ -13,7 +13,8 @@ use crate::limits;
 
 const JSON: &str = "application/json";
 const FORM: &str = "application/x-www-form-urlencoded";
-const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
+/// Makes repeated requests recognisable.
+pub(crate) const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
 
 /// The settings, with all templates rendered.
 #[derive(Deserialize)]
@@ -66,7 +67,8 @@ fn invalid(message: String) -> Failure {
     Failure::fatal(Code::DefinitionInvalid, message)
 }
 
-fn method(name: &str) -> Result<Method, Failure> {
+/// A method by its name.
+pub(crate) fn method(name: &str) -> Result<Method, Failure> {
     const METHODS: [Method; 7] = [
         Method::GET,
         Method::HEAD,
@@ -84,11 +86,17 @@ fn method(name: &str) -> Result<Method, Failure> {
 fn headers<'a>(given: impl Iterator<Item = (&'a String, &'a Value)>) -> Result<HeaderMap, Failure> {
     let mut headers = HeaderMap::new();
     for (name, value) in given {
-        let parsed = HeaderName::from_bytes(name.trim().as_bytes());
-        let parsed = parsed.map_err(|_| invalid(format!("Invalid header name: {name:?}")))?;
-        headers.insert(parsed, header_value(name, &header_text(name, value)?)?);
+        let (name, value) = header(name, value)?;
+        headers.insert(name, value);
     }
     Ok(headers)
+}
+
+/// A header as settings give it.
+pub(crate) fn header(name: &str, value: &Value) -> Result<(HeaderName, HeaderValue), Failure> {
+    let parsed = HeaderName::from_bytes(name.trim().as_bytes());
+    let parsed = parsed.map_err(|_| invalid(format!("Invalid header name: {name:?}")))?;
+    Ok((parsed, header_value(name, &header_text(name, value)?)?))
 }
 
 fn header_text(name: &str, value: &Value) -> Result<String, Failure> {
@@ -102,7 +110,7 @@ fn header_text(name: &str, value: &Value) -> Result<String, Failure> {
 }
 
 /// The value stays unsaid: it may be a key.
-fn header_value(name: &str, text: &str) -> Result<HeaderValue, Failure> {
+pub(crate) fn header_value(name: &str, text: &str) -> Result<HeaderValue, Failure> {
     let value = HeaderValue::from_bytes(text.as_bytes());
     value.map_err(|_| {
         invalid(format!("Header {name}: the value has a line break or control character"))
@@ -132,7 +140,7 @@ fn pair_text(value: &Value) -> String {
 }
 
 /// The body in the format that the headers name: JSON where they name none.
-fn encode(body: &Value, headers: &mut HeaderMap) -> Option<Bytes> {
+pub(crate) fn encode(body: &Value, headers: &mut HeaderMap) -> Option<Bytes> {
     if body.is_null() {
         return None;
     }

@@ -1,10 +1,12 @@
 //! The embedded store: one SQLite file, one thread that writes it, a few connections that read it.
 
+mod answers;
 mod expire;
 mod owner;
 mod readers;
 mod runs;
 mod schema;
+mod spending;
 mod tables;
 mod writer;
 
@@ -20,12 +22,13 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use waystation_core::entry::Entry;
 use waystation_core::error::{Code, Error};
+use waystation_core::usage::Usage;
 
 use self::owner::Owner;
 use self::readers::Readers;
 use self::writer::{Session, Writer, Written};
 use super::{
-    Append, BlockRow, Cursor, Progress, Result, RunFilter, RunRow, Store, StoreError, codec,
+    Append, BlockRow, Cursor, Progress, Result, RunFilter, RunRow, Store, StoreError, codec, day_of,
 };
 use crate::id::RunId;
 
@@ -173,6 +176,8 @@ impl Store for SqliteStore {
             self.write(move |session| expire::plans(session, finished_before)).await?;
         }
         while self.write(move |session| expire::progress(session, finished_before)).await? > 0 {}
+        while self.write(answers::expire).await? > 0 {}
+        self.write(move |session| spending::expire(session, day_of(finished_before))).await?;
         while self.write(expire::give_back).await? {}
         Ok(gone)
     }
@@ -251,6 +256,23 @@ impl Store for SqliteStore {
         self.readers
             .read(move |connection| tables::progress(connection, &namespace, &workflow, limit))
             .await
+    }
+
+    async fn cached_answer(&self, key: &str, now: u64) -> Result<Option<Vec<u8>>> {
+        let key = key.to_owned();
+        self.readers.read(move |connection| answers::get(connection, &key, now)).await
+    }
+
+    async fn put_cached_answer(&self, key: &str, value: Vec<u8>, expires: u64) -> Result<()> {
+        let (key, value) = (key.to_owned(), codec::pack_json(&value));
+        self.write(move |session| answers::put(session, &key, &value, expires)).await
+    }
+
+    async fn spent(&self, namespace: &str, workflow: &str, day: u64) -> Result<Usage> {
+        let (namespace, workflow) = (namespace.to_owned(), workflow.to_owned());
+        let question =
+            move |connection: &_| spending::of_day(connection, (&namespace, &workflow), day);
+        self.readers.read(question).await
     }
 
     async fn ping(&self) -> Result<()> {

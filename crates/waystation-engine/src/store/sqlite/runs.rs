@@ -8,14 +8,16 @@ use rusqlite::{Connection, OptionalExtension, Row, params, params_from_iter};
 use serde_json::Value;
 use waystation_core::entry::Entry;
 use waystation_core::error::Code;
+use waystation_core::usage::Usage;
 
 use super::writer::{Session, Written};
-use super::{integer, unsigned};
+use super::{integer, spending, unsigned};
 use crate::id::RunId;
 use crate::limits;
 use crate::store::codec::{self, Batch};
 use crate::store::{
     Append, Finished, NewRun, Result, RunFilter, RunRow, Status, StoreError, ended, fenced,
+    spent_by_day,
 };
 
 /// In `runs.wake_at`: the run is not asleep.
@@ -35,18 +37,20 @@ pub(super) struct Prepared {
     new_run: Option<NewRun>,
     wake_at: i64,
     finished: Option<Finished>,
+    spent: Vec<(u64, Usage)>,
 }
 
 impl Prepared {
     /// Serializes and compresses, which is the caller's work and not the writer's.
     pub(super) fn new(append: Append) -> Result<Prepared> {
         let Append { run, batch, first_seq, entries, new_run, wake_at, finished } = append;
+        let spent = spent_by_day(&entries);
         let entries = codec::encode(entries)?;
         let wake_at = match (wake_at, finished) {
             (Some(at), None) => integer(at).max(AWAKE + 1),
             _ => AWAKE,
         };
-        Ok(Prepared { run, batch, first_seq, entries, new_run, wake_at, finished })
+        Ok(Prepared { run, batch, first_seq, entries, new_run, wake_at, finished, spent })
     }
 }
 
@@ -70,7 +74,7 @@ pub(super) fn append(session: &mut Session, append: &Prepared) -> Written<()> {
             update.execute(params![append.run.0, append.wake_at])?;
         }
     }
-    Ok(())
+    spending::add(&session.connection, append.run, &append.spent)
 }
 
 /// When a run that goes on is to be woken at present.

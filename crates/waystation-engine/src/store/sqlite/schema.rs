@@ -9,7 +9,7 @@ use waystation_core::error::{Code, Error};
 use crate::store::{Result, StoreError};
 
 /// Each step leads from the version that is its index to the next one. Steps never change.
-const MIGRATIONS: &[&str] = &[include_str!("schema-1.sql")];
+const MIGRATIONS: &[&str] = &[include_str!("schema-1.sql"), include_str!("schema-2.sql")];
 /// How long a statement waits for somebody else's lock, such as that of a database shell.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(10);
 /// More than the store's distinct statements.
@@ -170,5 +170,26 @@ mod tests {
         let connection = open_writer(&path).unwrap();
         let size: i64 = connection.pragma_query_value(None, "page_size", |row| row.get(0)).unwrap();
         assert_eq!(size, 4_096);
+    }
+
+    #[test]
+    fn data_of_every_older_format_is_brought_up_to_date() {
+        for older in 1..MIGRATIONS.len() {
+            let (_dir, path) = file();
+            let connection = Connection::open(&path).unwrap();
+            connection.execute_batch(WRITER_PRAGMAS).unwrap();
+            MIGRATIONS[..older].iter().for_each(|sql| connection.execute_batch(sql).unwrap());
+            connection.pragma_update(None, "user_version", older as i64).unwrap();
+            connection.execute("INSERT INTO secrets VALUES ('kept', x'01')", []).unwrap();
+            drop(connection);
+
+            let connection = open_writer(&path).unwrap();
+            assert_eq!(version(&connection).unwrap(), MIGRATIONS.len());
+            let kept = "SELECT name FROM secrets";
+            let name: String = connection.query_row(kept, [], |row| row.get(0)).unwrap();
+            assert_eq!(name, "kept");
+            connection.execute_batch("SELECT * FROM answers; SELECT * FROM spending").unwrap();
+            open_reader(&path).unwrap();
+        }
     }
 }

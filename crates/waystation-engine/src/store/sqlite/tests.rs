@@ -51,6 +51,9 @@ async fn reopening_finds_everything() {
     store.append(sleep).await.unwrap();
     store.append(whole(ended, 9)).await.unwrap();
     store.put_secret("s", vec![1]).await.unwrap();
+    store.put_cached_answer("k", vec![b'1'], u64::MAX).await.unwrap();
+    let spending = vec![conformance::spent(0, 7)];
+    store.append(Append { entries: spending, ..first(RunId::new()) }).await.unwrap();
     drop(store);
 
     let store = open(dir.path());
@@ -60,6 +63,8 @@ async fn reopening_finds_everything() {
     assert_eq!(store.run(ended).await.unwrap().unwrap().status, Status::Completed);
     assert_eq!(store.plan("plan-1").await.unwrap().unwrap(), b"{\"nodes\":[]}");
     assert_eq!(store.secrets().await.unwrap().len(), 1);
+    assert_eq!(store.cached_answer("k", 9).await.unwrap(), Some(vec![b'1']));
+    assert_eq!(store.spent("default", "sums", 0).await.unwrap().paid_tokens, 7);
     let last = ending(next(run, 2, 3, vec![finished()]), Status::Completed, 99);
     store.append(last).await.unwrap();
 }
@@ -286,6 +291,32 @@ async fn expired_runs_give_their_space_back() {
     let full = pragma(&store, "page_count").await;
     assert!(full > 1_000, "{full} pages");
     assert_eq!(store.expire(6, 1_000).await.unwrap(), 600);
+    let (pages, free) =
+        (pragma(&store, "page_count").await, pragma(&store, "freelist_count").await);
+    assert!(pages < 150 && free <= 64, "{pages} pages, {free} of them free");
+}
+
+#[tokio::test]
+async fn expired_answers_give_their_space_back_and_go_even_without_retention() {
+    let (_dir, store) = fresh();
+    let noise: Vec<u64> = (0..1_000u64).map(|i| i.wrapping_mul(0x9E37_79B9_7F4A_7C15)).collect();
+    let value = serde_json::to_vec(&noise).unwrap();
+    let keys: Vec<String> = (0..600).map(|number| format!("k{number}")).collect();
+    let later = crate::id::now_ms() + 600_000;
+    let puts = keys.iter().map(|key| store.put_cached_answer(key, value.clone(), later));
+    futures_util::future::try_join_all(puts).await.unwrap();
+    let age = |session: &mut Session| {
+        Ok(session.connection.execute("UPDATE answers SET expires = 1 WHERE key <> 'k0'", [])?)
+    };
+    store.write(age).await.unwrap();
+    let count = |session: &mut Session| {
+        let sql = "SELECT count(*) FROM answers";
+        Ok(session.connection.query_row(sql, [], |row| row.get::<_, i64>(0))?)
+    };
+    store.put_cached_answer("new", vec![b'1'], later).await.unwrap();
+    assert_eq!(store.write(count).await.unwrap(), 597, "four go for one that comes");
+    store.expire(0, 1).await.unwrap();
+    assert_eq!(store.write(count).await.unwrap(), 2);
     let (pages, free) =
         (pragma(&store, "page_count").await, pragma(&store, "freelist_count").await);
     assert!(pages < 150 && free <= 64, "{pages} pages, {free} of them free");
