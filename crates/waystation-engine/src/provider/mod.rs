@@ -2,7 +2,7 @@
 //!
 //! - [`models`]: what nodes ask; everything that stands around a call
 //! - [`directory`]: who gives access to models, by name
-//! - [`configured`]: the providers as an operator has set them up
+//! - [`installed`]: the same, connected, with their keys as they are at each call
 //! - [`config`]: the providers that an operator has set up, and their keys
 //! - [`settings`]: limits, the cache, budgets, as an operator sets them
 //! - [`prices`]: what tokens cost
@@ -22,13 +22,13 @@
 mod cache;
 pub mod chat;
 pub mod config;
-pub mod configured;
 pub mod directory;
 mod draft;
 pub mod echo;
 mod exchange;
 mod flight;
 pub mod gateway;
+pub mod installed;
 pub mod limiter;
 pub mod messages;
 mod meters;
