@@ -14,7 +14,8 @@
 //! - [`messages`]: Anthropic's messages
 //! - [`gateway`]: a service of the operator's own that stands before models
 //! - [`echo`]: a model for trying things out: it says what it was told
-//! - `exchange`: one request to a provider: its failures, its key kept out of them, its pieces
+//! - `exchange`: one request to a provider: its failures, and its answer whole or in pieces
+//! - `keeper`: keeps the key out of what comes back
 //! - `draft`: an answer while it is put together
 //! - `schema`: which JSON Schemas providers guarantee to follow
 //! - [`structured`]: answers that are JSON and follow a schema
@@ -29,6 +30,7 @@ mod exchange;
 mod flight;
 pub mod gateway;
 pub mod installed;
+mod keeper;
 pub mod limiter;
 pub mod messages;
 mod meters;
