@@ -73,9 +73,9 @@ pub struct Answer {
     pub latency_ms: u64,
 }
 
-/// What a call of a model costs, in billionths of a US dollar, by the model and its tokens sent and
-/// received, where that is known.
-pub type Price = Arc<dyn Fn(&str, u64, u64) -> Option<u64> + Send + Sync>;
+/// What a call costs, in billionths of a US dollar, by provider, model, and tokens sent and received,
+/// where that is known.
+pub type Price = Arc<dyn Fn(&str, &str, u64, u64) -> Option<u64> + Send + Sync>;
 
 /// What models are made of.
 pub struct ModelParts {
@@ -102,7 +102,7 @@ impl From<BTreeMap<String, Entry>> for ModelParts {
     fn from(providers: BTreeMap<String, Entry>) -> ModelParts {
         ModelParts {
             directory: Arc::new(providers),
-            price: Arc::new(|_, _, _| None),
+            price: Arc::new(|_, _, _, _| None),
             store: None,
             redis: None,
             settings: ModelSettings::default(),
@@ -174,7 +174,7 @@ impl Models {
     pub fn new(parts: impl Into<ModelParts>) -> Models {
         let ModelParts { directory, price, store, redis, settings } = parts.into();
         let shelf = match redis {
-            Some(config) => Some(Shelf::Redis(RedisValues::new(config))),
+            Some(config) => Some(Shelf::Redis(Box::new(RedisValues::new(config)))),
             None => store.clone().map(Shelf::Store),
         };
         Models {
@@ -304,7 +304,7 @@ impl Models {
         let latency_ms = call.latency_ms();
         match outcome {
             Ok(reply) => {
-                let usage = self.usage(&query.question.model, &reply);
+                let usage = self.usage(query, &reply);
                 ambience.spend(&usage);
                 turn.used(usage.paid_tokens);
                 call.ended(Ok(&usage));
@@ -318,9 +318,12 @@ impl Models {
         }
     }
 
-    fn usage(&self, model: &str, reply: &Reply) -> Usage {
+    /// What a call used. Its price goes by the model asked for, or else by the one that answered.
+    fn usage(&self, query: &Query, reply: &Reply) -> Usage {
         let Reply { prompt_tokens, completion_tokens, nano_usd, .. } = *reply;
-        let price = || (self.price)(model, prompt_tokens, completion_tokens);
+        let price =
+            |model: &str| (self.price)(&query.name, model, prompt_tokens, completion_tokens);
+        let price = || price(&query.question.model).or_else(|| price(&reply.model));
         Usage {
             calls: 1,
             cached: 0,
