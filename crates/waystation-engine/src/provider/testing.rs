@@ -1,6 +1,6 @@
 //! A provider for tests: answers from a list and remembers what it was asked.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, Mutex};
 
 use async_trait::async_trait;
@@ -55,7 +55,7 @@ impl Scripted {
     pub(crate) fn models(self: &Arc<Scripted>) -> Arc<Models> {
         let provider = Arc::clone(self) as Arc<dyn Provider>;
         let entry = Entry { provider, default_model: Some("scripted-1".into()) };
-        Arc::new(Models::new([("openai".to_owned(), entry)].into()))
+        Arc::new(Models::new(BTreeMap::from([("openai".to_owned(), entry)])))
     }
 
     /// What was asked so far.
