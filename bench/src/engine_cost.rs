@@ -1,6 +1,5 @@
 //! What the engine itself costs: plans of pure nodes, run in this process on the embedded store.
 
-use std::collections::BTreeMap;
 use std::io::{self, Write};
 use std::path::Path;
 use std::process::Command;
@@ -129,7 +128,7 @@ fn plan(nodes: u32) -> Plan {
         hidden: false,
         metadata: Map::new(),
         condition: None,
-        needs: BTreeMap::new(),
+        needs: Vec::new(),
     };
     let edge = |from, to| Edge { from, to, when: When::Completed, label: None };
     let edges = (1..nodes).flat_map(|to| [edge(to - 1, to), edge(to / 2, to)]);

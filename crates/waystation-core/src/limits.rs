@@ -41,7 +41,7 @@ pub const OPTIONS_PER_NODE: usize = 256;
 /// Steps that all threads of one plan may collect together.
 pub const COLLECTED_STEPS: usize = 16_384;
 /// Repetitions of one call by an endpoint worker.
-pub const ENDPOINT_RETRIES: u64 = 20;
+pub const ENDPOINT_RETRIES: u64 = 100;
 /// The longest wait that a step may ask an endpoint worker for, in milliseconds: the time of an attempt.
 pub const ENDPOINT_WAIT_MS: u64 = 300_000;
 /// Tokens that one answer of a model may be allowed to have.

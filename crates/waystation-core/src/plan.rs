@@ -1,9 +1,9 @@
 //! The plan: what a run executes, as plain data in nobody's wire format.
 
-use std::collections::BTreeMap;
-
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
+
+use crate::error::Code;
 
 /// The position of a node in [`Plan::nodes`].
 pub type NodeIndex = u32;
@@ -156,9 +156,9 @@ pub struct Node {
     /// told whether it holds; one that cannot be evaluated fails the node.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub condition: Option<String>,
-    /// Settings that must not be null once they are rendered, each with what to say where it is.
-    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
-    pub needs: BTreeMap<String, String>,
+    /// Settings without which an attempt makes no sense.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub needs: Vec<Need>,
     /// The names under which fields of its output object are known to the other nodes.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub outputs: Vec<String>,
@@ -177,6 +177,17 @@ pub struct Node {
     /// What the definition says beyond what the engine knows.
     #[serde(default, skip_serializing_if = "Map::is_empty")]
     pub metadata: Map<String, Value>,
+}
+
+/// A setting that must have a value once it is rendered: neither null nor a placeholder that stays.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Need {
+    /// The setting's name.
+    pub setting: String,
+    /// What the failure is where it has none.
+    pub code: Code,
+    /// In words for the user.
+    pub message: String,
 }
 
 /// Which of a node's incoming edges have to be live, once all of them have settled.

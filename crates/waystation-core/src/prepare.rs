@@ -1,12 +1,10 @@
 //! A node's settings made ready for an attempt: gates checked, templates rendered.
 
-use std::collections::BTreeMap;
-
 use serde_json::Value;
 
 use crate::error::{Code, Failure};
 use crate::limits::INTERRUPTIONS_PER_NODE;
-use crate::plan::{NodeIndex, Selection};
+use crate::plan::{Need, Node, NodeIndex, Selection};
 use crate::run::Run;
 use crate::scope::{NodeScope, Secrets, Within};
 
@@ -53,8 +51,8 @@ pub fn prepare(
     let scope = NodeScope::new(run, run_id, attempt, now_ms, secrets);
     match run.program.templates[node as usize].render(&scope, plan.missing) {
         Ok(rendered) => {
-            if let Some(text) = lacking(&definition.needs, &rendered.value) {
-                return Prepared::Fail(Failure::fatal(Code::ExpressionFailed, text));
+            if let Some(need) = lacking(definition, &rendered.value) {
+                return Prepared::Fail(Failure::fatal(need.code, need.message.as_str()));
             }
             let holds = match judge(run, node, &rendered.value, &scope) {
                 Ok(holds) => holds,
@@ -71,10 +69,13 @@ pub fn prepare(
     }
 }
 
-/// What to say of the first needed setting that is null.
-fn lacking<'n>(needs: &'n BTreeMap<String, String>, config: &Value) -> Option<&'n str> {
-    let is_null = |name: &str| config.get(name).is_none_or(Value::is_null);
-    needs.iter().find(|(name, _)| is_null(name)).map(|(_, text)| text.as_str())
+/// The first needed setting that has no value.
+fn lacking<'n>(definition: &'n Node, config: &Value) -> Option<&'n Need> {
+    let stays = |source: &Value| source.as_str().is_some_and(|text| text.contains("{{"));
+    definition.needs.iter().find(|need| {
+        let (source, value) = (definition.config.get(&need.setting), config.get(&need.setting));
+        value.is_none_or(Value::is_null) || (value == source && source.is_some_and(stays))
+    })
 }
 
 /// Evaluates a node's condition on its own settings and the run's names.

@@ -10,13 +10,15 @@ use waystation_engine::egress::{HttpClient, Policy, Reach};
 use waystation_engine::event::redis::OutputSink;
 use waystation_engine::event::signature::SigningKey;
 use waystation_engine::node::Registry;
-use waystation_engine::provider::configured::Configured;
-use waystation_engine::provider::models::{ModelParts, Models};
+use waystation_engine::provider::installed::Installed;
+use waystation_engine::provider::models::{ModelParts, Models, Price};
+use waystation_engine::provider::prices::Prices;
 use waystation_engine::secret::{Sealer, Vault};
 use waystation_engine::store::Store;
 use waystation_engine::store::sqlite::{Options, SqliteStore};
 
 use crate::config::Config;
+use crate::origins::Origins;
 
 /// What all requests and commands share.
 pub struct App {
@@ -28,18 +30,20 @@ pub struct App {
     pub client: Arc<HttpClient>,
     /// For targets that the operator names.
     pub trusted_client: Arc<HttpClient>,
-    /// What nodes and commands ask.
-    pub models: Arc<Models>,
     /// Verifies webhooks that come in.
     pub webhook_key: Option<Arc<SigningKey>>,
     /// The engine that block workflows are sent to, instead of running here.
     pub workflow_engine_url: Option<String>,
     /// How others reach this server.
     pub public_url: Option<String>,
+    /// Pages of other origins that may use the open routes.
+    pub cors_origins: Origins,
     /// The largest request body.
     pub body_bytes_max: usize,
-    /// The most steps of a pipeline.
+    /// The most steps of a definition.
     pub steps_max: usize,
+    /// The names of the providers of models.
+    pub providers: Vec<String>,
 }
 
 impl App {
@@ -50,17 +54,16 @@ impl App {
         let client = Arc::new(http_client(config.egress)?);
         let webhook_key = config.webhook_key.map(Arc::new);
         let trusted_client = Arc::new(http_client(Policy::new(Reach::AnyButMetadata))?);
-        let prices = config.prices;
+        let providers = config.providers.setups.keys().cloned().collect();
+        let directory = Installed::new(
+            config.providers,
+            Some(Arc::clone(&vault)),
+            Arc::clone(&trusted_client),
+            Arc::clone(&client),
+        );
         let models = Arc::new(Models::new(ModelParts {
-            directory: Arc::new(Configured::new(
-                config.providers,
-                Arc::clone(&vault),
-                Arc::clone(&trusted_client),
-                Arc::clone(&client),
-            )),
-            price: Arc::new(move |provider, model, sent, received| {
-                prices.nano_usd(provider, model, sent, received)
-            }),
+            directory: Arc::new(directory),
+            price: price(config.prices),
             store: Some(Arc::clone(&store)),
             redis: config.redis.clone(),
             settings: config.models,
@@ -81,12 +84,13 @@ impl App {
             vault,
             client,
             trusted_client,
-            models,
             webhook_key,
             workflow_engine_url: config.workflow_engine_url,
             public_url: config.public_url,
+            cors_origins: config.cors_origins,
             body_bytes_max: config.body_bytes_max,
             steps_max: config.steps_max,
+            providers,
         })
     }
 
@@ -95,6 +99,13 @@ impl App {
         self.client.set_own_address(address);
         self.engine.start().await
     }
+}
+
+/// What calls of models cost, for those who make them.
+pub fn price(prices: Prices) -> Price {
+    Arc::new(move |provider, model, sent, received| {
+        prices.nano_usd(provider, model, sent, received)
+    })
 }
 
 /// The vault of a data directory.

@@ -15,7 +15,8 @@ use waystation_engine::id::{RunId, now_ms};
 use waystation_engine::store::BlockRow;
 
 use crate::app::App;
-use crate::pipeline::{self, Refusal};
+use crate::begin::Refusal;
+use crate::pipeline;
 
 /// Blocks of one workflow, at the most.
 const BLOCKS_MAX: usize = 1_000;

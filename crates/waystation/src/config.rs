@@ -1,7 +1,7 @@
 //! Settings: read from the environment once, checked, with defaults that are safe.
 
 use std::net::IpAddr;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::Duration;
 
 use waystation_core::error::{Code, Error, nearest};
@@ -13,8 +13,11 @@ use waystation_engine::provider::config::Providers;
 use waystation_engine::provider::prices::Prices;
 use waystation_engine::provider::settings::ModelSettings;
 
+use crate::origins::Origins;
+
 /// Every setting of this program's own, for the check that none is misspelt.
 pub const OWN_NAMES: &[&str] = &[
+    "WAYSTATION_CORS_ORIGINS",
     "WAYSTATION_DATA",
     "WAYSTATION_EGRESS",
     "WAYSTATION_EGRESS_ALLOW",
@@ -50,12 +53,6 @@ pub struct Config {
     pub data: PathBuf,
     /// Bounds and times of the engine.
     pub engine: EngineSettings,
-    /// Who gives access to models.
-    pub providers: Providers,
-    /// What models cost.
-    pub prices: Prices,
-    /// Limits, cache and budgets of models.
-    pub models: ModelSettings,
     /// Where requests may go.
     pub egress: Policy,
     /// Redis, where configured.
@@ -68,10 +65,18 @@ pub struct Config {
     pub workflow_engine_url: Option<String>,
     /// How others reach this server.
     pub public_url: Option<String>,
+    /// Pages of other origins that may use the open routes.
+    pub cors_origins: Origins,
     /// The largest request body.
     pub body_bytes_max: usize,
-    /// The most steps of a pipeline.
+    /// The most steps of a definition.
     pub steps_max: usize,
+    /// The providers of models.
+    pub providers: Providers,
+    /// What calls of models cost.
+    pub prices: Prices,
+    /// Limits, the cache and budgets of calls of models.
+    pub models: ModelSettings,
     /// How long attempts under way may go on when the server goes down.
     pub shutdown_grace: Duration,
 }
@@ -94,9 +99,6 @@ impl Config {
         Ok(Config {
             data,
             engine,
-            providers: Providers::from_lookup(lookup)?,
-            prices: prices(lookup)?,
-            models: ModelSettings::from_lookup(lookup)?,
             egress: Policy::parse(&egress, &allow).map_err(|error| setting(&error.to_string()))?,
             redis: RedisConfig::from_lookup(lookup)?,
             secret_key: text("WAYSTATION_SECRET_KEY"),
@@ -105,6 +107,8 @@ impl Config {
                 .transpose()?,
             workflow_engine_url: web_url(lookup, "WORKFLOW_ENGINE_URL")?,
             public_url: web_url(lookup, "WAYSTATION_PUBLIC_URL")?,
+            cors_origins: Origins::parse(&text("WAYSTATION_CORS_ORIGINS").unwrap_or_default())
+                .map_err(|why| setting(&format!("WAYSTATION_CORS_ORIGINS: {why}")))?,
             body_bytes_max: number(lookup, "WAYSTATION_MAX_BODY_BYTES", 1_024, 8 << 20)?,
             steps_max: number(
                 lookup,
@@ -112,6 +116,9 @@ impl Config {
                 1,
                 waystation_core::limits::NODES_PER_PLAN,
             )?,
+            providers: Providers::from_lookup(lookup)?,
+            prices: prices(lookup)?,
+            models: ModelSettings::from_lookup(lookup)?,
             shutdown_grace: Duration::from_secs(number(
                 lookup,
                 "WAYSTATION_SHUTDOWN_SECONDS",
@@ -164,8 +171,8 @@ fn retention(lookup: Lookup<'_>) -> Result<Option<Duration>, Error> {
 }
 
 fn prices(lookup: Lookup<'_>) -> Result<Prices, Error> {
-    let file = lookup("WAYSTATION_MODEL_PRICES").filter(|file| !file.is_empty());
-    file.map_or_else(|| Ok(Prices::default()), |file| Prices::read(Path::new(&file)))
+    let path = lookup("WAYSTATION_MODEL_PRICES").filter(|path| !path.is_empty());
+    path.map_or_else(|| Ok(Prices::default()), |path| Prices::read(path.as_ref()))
 }
 
 fn web_url(lookup: Lookup<'_>, name: &str) -> Result<Option<String>, Error> {
@@ -220,6 +227,7 @@ mod tests {
             ("WAYSTATION_EGRESS", "everything"),
             ("WAYSTATION_EGRESS_ALLOW", "10.0.0.0/99"),
             ("REDIS_URL", "ftp://x"),
+            ("WAYSTATION_CORS_ORIGINS", "flows.example"),
             ("UPSTASH_REST_URL", "https://x.example"),
         ] {
             let message = read(&[(name, value)]).err().unwrap_or_else(|| panic!("{name} passed"));

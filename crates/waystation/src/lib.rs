@@ -1,7 +1,10 @@
 //! Waystation: a durable workflow engine in one program.
 //!
 //! - [`config`]: settings, read once
+//! - [`origins`]: which web pages may use the routes that are open to browsers
 //! - [`app`]: the program put together
+//! - [`begin`]: what it takes to begin a run, in every format
+//! - [`chain`]: what it takes to run an instruction chain, for HTTP and the command line
 //! - [`pipeline`]: what it takes to run a pipeline, for HTTP and the command line
 //! - [`blocks`]: workflows made of blocks
 //! - [`view`]: a run as JSON, for people and programs that look it up
@@ -9,9 +12,12 @@
 //! - [`cli`]: commands, one file each
 
 pub mod app;
+pub mod begin;
 pub mod blocks;
+pub mod chain;
 pub mod cli;
 pub mod config;
 pub mod http;
+pub mod origins;
 pub mod pipeline;
 pub mod view;

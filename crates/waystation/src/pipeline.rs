@@ -4,34 +4,11 @@ use std::sync::Arc;
 
 use serde_json::Value;
 use waystation_core::dialect::pipeline::{Compiled, Request, compile, reply};
-use waystation_core::error::Error;
+use waystation_engine::driver::Submission;
 use waystation_engine::driver::plans::{Definition, source_key};
-use waystation_engine::driver::{Submission, Submitted};
 
 use crate::app::App;
-
-/// Why a pipeline did not begin.
-#[derive(Debug)]
-pub enum Refusal {
-    /// The definition has problems.
-    Invalid(Vec<String>),
-    /// The request or the server's state does not allow it.
-    Error(Error),
-}
-
-impl From<Error> for Refusal {
-    fn from(error: Error) -> Refusal {
-        Refusal::Error(error)
-    }
-}
-
-/// A pipeline that has begun.
-pub struct Begun {
-    /// The run.
-    pub submitted: Submitted,
-    /// What it runs.
-    pub definition: Arc<Definition>,
-}
+use crate::begin::{Begun, Refusal};
 
 /// Begins the run that a request body asks for.
 pub async fn begin(app: &App, body: &str) -> Result<Begun, Refusal> {

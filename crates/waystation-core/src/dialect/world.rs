@@ -166,8 +166,8 @@ impl<S: Services> World<S> {
         if self.run.status(node) != NodeStatus::Ready {
             return;
         }
-        let no_secrets = |_: &str| None;
-        match prepare(&self.run, EXECUTION_ID, node, attempt, self.now, &no_secrets) {
+        let secrets = |name: &str| (name != "UNKNOWN").then(|| format!("the secret {name}"));
+        match prepare(&self.run, EXECUTION_ID, node, attempt, self.now, &secrets) {
             Prepared::Skip { reason } => self.record(Fact::NodeSkipped { node, reason }),
             Prepared::Fail(failure) => {
                 let (ending, spent) = (Err(failure), Usage::default());

@@ -1,6 +1,5 @@
 //! The engine on real stores, with effects that the test holds in its hand.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
@@ -108,7 +107,7 @@ fn node(index: usize, kind: &str, config: Value) -> Node {
         hidden: false,
         metadata: Map::new(),
         condition: None,
-        needs: BTreeMap::new(),
+        needs: Vec::new(),
     }
 }
 

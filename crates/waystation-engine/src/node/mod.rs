@@ -1,10 +1,19 @@
 //! Node types: what a step can do. Each is one file, known to the engine by one line in the registry.
 
+mod agent;
 pub mod ambience;
+mod choose;
+mod condition;
 mod control;
+mod decide;
 pub mod endpoint;
 pub mod http;
+mod judge;
+mod llm;
+mod model;
+mod router;
 mod set;
+mod thread;
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -85,15 +94,26 @@ pub struct Registry {
 
 impl Registry {
     /// The types that the engine comes with.
-    pub fn standard(client: Arc<HttpClient>, _models: Arc<Models>) -> Registry {
+    pub fn standard(client: Arc<HttpClient>, models: Arc<Models>) -> Registry {
+        let effect = |effect: Arc<dyn Effect>| NodeType::Effect(effect);
+        let models = || Arc::clone(&models);
+        let client = || Arc::clone(&client);
         let mut registry = Registry { types: HashMap::new() };
         registry.add("start", NodeType::Pure(control::start));
         registry.add("end", NodeType::Pure(control::end));
         registry.add("merge", NodeType::Pure(control::merge));
         registry.add("set", NodeType::Pure(set::set));
-        registry
-            .add("http", NodeType::Effect(Arc::new(http::Http { client: Arc::clone(&client) })));
-        registry.add("endpoint", NodeType::Effect(Arc::new(endpoint::Endpoint { client })));
+        registry.add("condition", NodeType::Pure(condition::condition));
+        registry.add("thread", NodeType::Pure(thread::thread));
+        registry.add("http", effect(Arc::new(http::Http { client: client() })));
+        registry.add("endpoint", effect(Arc::new(endpoint::Endpoint { client: client() })));
+        registry.add("llm", effect(Arc::new(llm::Llm { models: models() })));
+        registry.add("judge", effect(Arc::new(judge::Judge { models: models() })));
+        registry.add("choose", effect(Arc::new(choose::Choose { models: models() })));
+        registry.add("decide", effect(Arc::new(decide::Decide { models: models() })));
+        registry.add("router", effect(Arc::new(router::Router { client: client() })));
+        let agent = agent::Agent { client: client(), models: models() };
+        registry.add("agent", effect(Arc::new(agent)));
         registry
     }
 

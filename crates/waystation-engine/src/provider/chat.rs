@@ -126,7 +126,7 @@ impl Wire for Completions {
 
     /// The last chunk of a stream has the usage instead of choices, and other chunks may have none.
     fn take(&mut self, event: Completion, draft: &mut Draft) -> Result<(), Unusable> {
-        event.usage.into_iter().for_each(|usage| draft.spent.update(usage));
+        event.usage.iter().for_each(|usage| draft.spent.update(usage));
         draft.model = draft.model.take().or(event.model.filter(|model| !model.is_empty()));
         let Some(choice) = event.choices.into_iter().flatten().next() else { return Ok(()) };
         self.has_choice = true;

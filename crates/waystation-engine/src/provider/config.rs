@@ -47,7 +47,7 @@ pub struct Setup {
     pub default_model: Option<&'static str>,
     /// Whether the operator named the address, and not a request.
     pub is_trusted: bool,
-    /// The key in the environment, with its name there.
+    /// The key in the environment, and its name there.
     key: Option<(String, Secret)>,
 }
 
@@ -183,8 +183,8 @@ impl Setup {
         }
     }
 
-    /// The name under which the environment has its key.
-    pub fn key_in_environment(&self) -> Option<&str> {
+    /// Under which name the environment has the key, if it does.
+    pub fn environment_key(&self) -> Option<&str> {
         self.key.as_ref().map(|(name, _)| name.as_str())
     }
 
@@ -220,7 +220,7 @@ impl BuiltIn {
             key_names: self.key_names.iter().map(|name| (*name).to_owned()).collect(),
             needs_key: !self.key_names.is_empty(),
             default_model: self.default_model,
-            key: self.key_names.iter().find_map(|name| key_in(lookup, name)),
+            key: self.key_names.iter().find_map(|name| key(name, lookup)),
             ..further(self.name, self.label, base_url)
         })
     }
@@ -229,10 +229,6 @@ impl BuiltIn {
 fn echo() -> Setup {
     let default_model = Some(echo::MODEL);
     Setup { format: Format::Echo, default_model, ..further(ECHO, "Echo", String::new()) }
-}
-
-fn key_in(lookup: &dyn Fn(&str) -> Option<String>, name: &str) -> Option<(String, Secret)> {
-    lookup(name).map(|key| (name.to_owned(), Secret::new(key)))
 }
 
 /// A provider without a key that speaks chat completions.
@@ -250,6 +246,10 @@ fn further(name: &str, label: &str, base_url: String) -> Setup {
     }
 }
 
+fn key(name: &str, lookup: &dyn Fn(&str) -> Option<String>) -> Option<(String, Secret)> {
+    Some((name.to_owned(), Secret::new(lookup(name)?)))
+}
+
 /// An item of the list of further providers: `name=address`.
 fn custom(item: &str, lookup: &dyn Fn(&str) -> Option<String>) -> Result<Setup, Error> {
     let (name, url) = item.split_once('=').ok_or_else(|| custom_error("has an item without ="))?;
@@ -260,7 +260,7 @@ fn custom(item: &str, lookup: &dyn Fn(&str) -> Option<String>) -> Result<Setup, 
         return Err(custom_error(&format!("has the name {name:?}")));
     }
     let key_name = format!("{}_API_KEY", name.to_ascii_uppercase().replace('-', "_"));
-    let key = key_in(lookup, &key_name);
+    let key = key(&key_name, lookup);
     Ok(Setup { key_names: vec![key_name], key, ..further(name, name, url) })
 }
 

@@ -35,7 +35,7 @@ pub(super) struct Spent {
 
 impl Spent {
     /// Takes over what a later event says.
-    pub(super) fn update(&mut self, later: Spent) {
+    pub(super) fn update(&mut self, later: &Spent) {
         let take = |old: &mut Option<u64>, new: Option<u64>| *old = new.or(*old);
         take(&mut self.prompt_tokens, later.prompt_tokens);
         take(&mut self.completion_tokens, later.completion_tokens);

@@ -1,5 +1,4 @@
-//! One request to a provider over HTTP: what its failures mean, its key kept out of all that comes
-//! back, and its answer whole or in pieces.
+//! One request to a provider over HTTP: what its failures mean, and its answer, whole or in pieces.
 
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
@@ -16,11 +15,12 @@ use url::Url;
 use waystation_core::error::{Class, Code, Failure};
 
 use super::draft::Draft;
+use super::keeper::{Keeper, Teller};
 use super::{Manner, SILENCE};
 use crate::egress::{HttpClient, Incoming, Request, SendError};
 use crate::limits::{ERROR_BYTES, MODEL_ANSWER_BYTES, MODEL_STREAM_BYTES};
 use crate::node::http::{may_pass, retry_after_ms, send_failure, text};
-use crate::secret::{Redactor, Secret};
+use crate::secret::Secret;
 
 /// A provider's address.
 #[derive(Clone)]
@@ -72,41 +72,41 @@ impl Service {
     pub(super) async fn ask<W: Wire>(
         &self,
         (headers, body): (HeaderMap, Value),
-        mut wire: W,
+        wire: W,
         manner: Manner<'_>,
     ) -> Result<Draft, Failure> {
         let keeper = Keeper::new(manner.key);
-        let outcome = self.exchange((headers, body), &mut wire, manner, &keeper).await;
-        outcome.map_err(|failure| keeper.clean_failure(failure))
+        let outcome = match self.post(headers, &body, manner.tell.is_some()).await {
+            Ok(incoming) => {
+                let teller = Teller::new(manner.tell, &keeper);
+                let draft = Draft::default();
+                Reading { service: self, wire, draft, teller }.read(incoming).await
+            }
+            Err(failure) => Err(failure),
+        };
+        let mut draft = outcome.map_err(|failure| keeper.clean_failure(failure))?;
+        draft.text = keeper.clean(&draft.text);
+        draft.model = draft.model.map(|model| keeper.clean(&model));
+        Ok(draft)
     }
 
-    async fn exchange<W: Wire>(
+    async fn post(
         &self,
-        (headers, body): (HeaderMap, Value),
-        wire: &mut W,
-        manner: Manner<'_>,
-        keeper: &Keeper,
-    ) -> Result<Draft, Failure> {
+        headers: HeaderMap,
+        body: &Value,
+        streams: bool,
+    ) -> Result<Incoming, Failure> {
         let mut request = Request::new(Method::POST, &self.url);
         request.headers = headers;
         request.headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
         request.body = Some(body.to_string().into());
-        let bytes_max = if manner.tell.is_some() { MODEL_STREAM_BYTES } else { MODEL_ANSWER_BYTES };
-        let incoming = self.client.open(request, bytes_max).await.map_err(|e| send_failure(&e))?;
-        if !incoming.status.is_success() {
-            return Err(self.refused(incoming).await);
+        let bytes_max = if streams { MODEL_STREAM_BYTES } else { MODEL_ANSWER_BYTES };
+        let sent = self.client.open(request, bytes_max).await;
+        let incoming = sent.map_err(|error| send_failure(&error))?;
+        match incoming.status.is_success() {
+            true => Ok(incoming),
+            false => Err(self.refused(incoming).await),
         }
-        let mut teller = Teller { tell: manner.tell, keeper, held: String::new() };
-        let mut draft = Draft::default();
-        if is_event_stream(&incoming.headers) {
-            self.read_stream(incoming, wire, &mut draft, &mut teller).await?;
-        } else {
-            self.read_whole(incoming, wire, &mut draft, &mut teller).await?;
-        }
-        teller.finish();
-        draft.text = keeper.clean(&draft.text);
-        draft.model = draft.model.map(|model| keeper.clean(&model));
-        Ok(draft)
     }
 
     /// The provider's own words about its refusal.
@@ -152,73 +152,6 @@ impl Service {
         self.api_error(status, &code, &error.to_string(), None)
     }
 
-    async fn read_whole<W: Wire>(
-        &self,
-        incoming: Incoming,
-        wire: &mut W,
-        draft: &mut Draft,
-        teller: &mut Teller<'_>,
-    ) -> Result<(), Failure> {
-        let response = incoming.whole().await.map_err(|error| send_failure(&error))?;
-        if response.body.len() > MODEL_ANSWER_BYTES {
-            return Err(self.too_long());
-        }
-        let text = text(&response);
-        self.take(&text, wire, draft, teller)?;
-        wire.lacks().map_or(Ok(()), |what| Err(self.unusable(what, &text)))
-    }
-
-    async fn read_stream<W: Wire>(
-        &self,
-        incoming: Incoming,
-        wire: &mut W,
-        draft: &mut Draft,
-        teller: &mut Teller<'_>,
-    ) -> Result<(), Failure> {
-        let host = incoming.url.authority().to_owned();
-        let pieces = lively(incoming.pieces(), SILENCE, host.clone());
-        let events = SseByteStream::new(pieces);
-        pin_mut!(events);
-        while let Some(event) = events.next().await {
-            let data = event.map_err(|error| stream_failure(error, &self.label))?.data;
-            match data.as_deref().map(str::trim) {
-                None | Some("") => continue,
-                Some(DONE) if wire.lacks().is_none() => return Ok(()),
-                Some(DONE) => break,
-                Some(data) => self.take(data, wire, draft, teller)?,
-            }
-            if wire.is_over() {
-                return Ok(());
-            }
-        }
-        if wire.is_complete(draft) {
-            return Ok(());
-        }
-        let message = format!("the response of {host} broke off before the answer was complete");
-        Err(Failure::retryable(Code::Transport, message, None))
-    }
-
-    fn take<W: Wire>(
-        &self,
-        data: &str,
-        wire: &mut W,
-        draft: &mut Draft,
-        teller: &mut Teller<'_>,
-    ) -> Result<(), Failure> {
-        let event = serde_json::from_str(data);
-        let mut event: W::Event = event.map_err(|error| self.unreadable(&error, data))?;
-        if let Some(error) = W::error(&mut event) {
-            return Err(self.reported(&error));
-        }
-        let told = draft.text.len();
-        wire.take(event, draft).map_err(|Unusable(what)| self.unusable(what, data))?;
-        if draft.text.len() > MODEL_ANSWER_BYTES {
-            return Err(self.too_long());
-        }
-        teller.tell(draft.text.get(told..).unwrap_or_default());
-        Ok(())
-    }
-
     fn unreadable(&self, error: &serde_json::Error, data: &str) -> Failure {
         let what = match error.classify() {
             serde_json::error::Category::Eof => "gave JSON that breaks off",
@@ -239,6 +172,76 @@ impl Service {
     fn too_long(&self) -> Failure {
         let message = format!("the answer of {} exceeds {MODEL_ANSWER_BYTES} bytes", self.label);
         Failure::fatal(Code::LimitExceeded, message)
+    }
+}
+
+/// An answer while it is read.
+struct Reading<'a, W> {
+    service: &'a Service,
+    wire: W,
+    draft: Draft,
+    teller: Teller<'a>,
+}
+
+impl<W: Wire> Reading<'_, W> {
+    async fn read(mut self, incoming: Incoming) -> Result<Draft, Failure> {
+        match is_event_stream(&incoming.headers) {
+            true => self.read_stream(incoming).await?,
+            false => self.read_whole(incoming).await?,
+        }
+        self.teller.finish();
+        Ok(self.draft)
+    }
+
+    async fn read_whole(&mut self, incoming: Incoming) -> Result<(), Failure> {
+        let response = incoming.whole().await.map_err(|error| send_failure(&error))?;
+        if response.body.len() > MODEL_ANSWER_BYTES {
+            return Err(self.service.too_long());
+        }
+        let text = text(&response);
+        self.take(&text)?;
+        self.wire.lacks().map_or(Ok(()), |what| Err(self.service.unusable(what, &text)))
+    }
+
+    async fn read_stream(&mut self, incoming: Incoming) -> Result<(), Failure> {
+        let host = incoming.url.authority().to_owned();
+        let events = SseByteStream::new(lively(incoming.pieces(), SILENCE, host.clone()));
+        pin_mut!(events);
+        while let Some(event) = events.next().await {
+            let data = event.map_err(|error| stream_failure(error, &self.service.label))?.data;
+            match data.as_deref().map(str::trim) {
+                None | Some("") => continue,
+                Some(DONE) if self.wire.lacks().is_none() => return Ok(()),
+                Some(DONE) => break,
+                Some(data) => self.take(data)?,
+            }
+            if self.wire.is_over() {
+                return Ok(());
+            }
+        }
+        if self.wire.is_complete(&self.draft) {
+            return Ok(());
+        }
+        let message = format!("the response of {host} broke off before the answer was complete");
+        Err(Failure::retryable(Code::Transport, message, None))
+    }
+
+    /// Takes in an event, or the whole answer, and tells what it added.
+    fn take(&mut self, data: &str) -> Result<(), Failure> {
+        let service = self.service;
+        let event = serde_json::from_str(data);
+        let mut event: W::Event = event.map_err(|error| service.unreadable(&error, data))?;
+        if let Some(error) = W::error(&mut event) {
+            return Err(service.reported(&error));
+        }
+        let told = self.draft.text.len();
+        let taken = self.wire.take(event, &mut self.draft);
+        taken.map_err(|Unusable(what)| service.unusable(what, data))?;
+        if self.draft.text.len() > MODEL_ANSWER_BYTES {
+            return Err(service.too_long());
+        }
+        self.teller.tell(self.draft.text.get(told..).unwrap_or_default());
+        Ok(())
     }
 }
 
@@ -334,62 +337,6 @@ fn stream_failure(error: sse_stream::Error, label: &str) -> Failure {
     };
     let message = format!("{label} gave a stream that cannot be read: {error}");
     Failure::retryable(Code::ModelAnswer, message, None)
-}
-
-/// Keeps the key out of what comes back: some services quote it.
-struct Keeper {
-    redactor: Redactor,
-    key: String,
-}
-
-impl Keeper {
-    fn new(key: Option<&Secret>) -> Keeper {
-        let text = key.map_or("", |key| key.expose().trim());
-        Keeper { redactor: Redactor::new(key), key: text.to_owned() }
-    }
-
-    fn clean(&self, text: &str) -> String {
-        self.redactor.redact_text(text).into_owned()
-    }
-
-    fn clean_failure(&self, failure: Failure) -> Failure {
-        Failure { message: self.clean(&failure.message), ..failure }
-    }
-
-    /// Where the end of a text may be the beginning of the key.
-    fn doubt(&self, text: &str) -> usize {
-        let longest = self.key.len().saturating_sub(1).min(text.len());
-        let lengths = (1..=longest).rev();
-        let mut fits = lengths.filter(|length| self.key.is_char_boundary(*length));
-        let held = fits.find(|length| text.ends_with(&self.key[..*length]));
-        text.len() - held.unwrap_or(0)
-    }
-}
-
-/// Tells pieces on. What may be the beginning of the key waits for the next piece.
-struct Teller<'a> {
-    tell: Option<&'a (dyn Fn(&str) + Send + Sync)>,
-    keeper: &'a Keeper,
-    held: String,
-}
-
-impl Teller<'_> {
-    fn tell(&mut self, piece: &str) {
-        let Some(tell) = self.tell else { return };
-        self.held.push_str(piece);
-        let clean = self.keeper.clean(&self.held);
-        let sure = self.keeper.doubt(&clean);
-        if sure > 0 {
-            tell(&clean[..sure]);
-        }
-        self.held = clean[sure..].to_owned();
-    }
-
-    fn finish(self) {
-        if let Some(tell) = self.tell.filter(|_| !self.held.is_empty()) {
-            tell(&self.held);
-        }
-    }
 }
 
 #[cfg(test)]

@@ -131,14 +131,12 @@ enum Block {
 }
 
 #[derive(Deserialize)]
-#[serde(tag = "type", rename_all = "snake_case")]
+#[serde(tag = "type")]
 enum Delta {
-    TextDelta {
-        text: String,
-    },
-    InputJsonDelta {
-        partial_json: String,
-    },
+    #[serde(rename = "text_delta")]
+    Text { text: String },
+    #[serde(rename = "input_json_delta")]
+    Input { partial_json: String },
     #[serde(other)]
     Other,
 }
@@ -152,7 +150,7 @@ impl Events {
     fn take_message(&mut self, message: Message, draft: &mut Draft) {
         self.has_message = message.content.is_some();
         draft.model = message.model;
-        self.take_ending(message.stop_reason, message.usage, draft);
+        self.take_ending(message.stop_reason, message.usage.as_ref(), draft);
         for block in message.content.into_iter().flatten() {
             match block {
                 Block::Text { text } if !self.wants_tool => draft.text.push_str(&text),
@@ -164,7 +162,7 @@ impl Events {
         }
     }
 
-    fn take_ending(&self, reason: Option<String>, spent: Option<Spent>, draft: &mut Draft) {
+    fn take_ending(&self, reason: Option<String>, spent: Option<&Spent>, draft: &mut Draft) {
         spent.into_iter().for_each(|spent| draft.spent.update(spent));
         if let Some(reason) = reason {
             let is_answered = self.wants_tool && reason == "tool_use";
@@ -189,14 +187,14 @@ impl Wire for Events {
                 self.take_message(message, draft);
             }
             Event::ContentBlockDelta { delta } => match delta {
-                Delta::TextDelta { text } if !self.wants_tool => draft.text.push_str(&text),
-                Delta::InputJsonDelta { partial_json } if self.wants_tool => {
+                Delta::Text { text } if !self.wants_tool => draft.text.push_str(&text),
+                Delta::Input { partial_json } if self.wants_tool => {
                     draft.text.push_str(&partial_json);
                 }
                 _ => {}
             },
             Event::MessageDelta { delta, usage } => {
-                self.take_ending(delta.stop_reason, usage, draft);
+                self.take_ending(delta.stop_reason, usage.as_ref(), draft);
             }
             Event::MessageStop => self.is_over = true,
             Event::Error { .. } | Event::Other => {}

@@ -2,7 +2,7 @@
 //!
 //! - [`models`]: what nodes ask; everything that stands around a call
 //! - [`directory`]: who gives access to models, by name
-//! - [`configured`]: the providers as an operator has set them up
+//! - [`installed`]: the same, connected, with their keys as they are at each call
 //! - [`config`]: the providers that an operator has set up, and their keys
 //! - [`settings`]: limits, the cache, budgets, as an operator sets them
 //! - [`prices`]: what tokens cost
@@ -14,27 +14,33 @@
 //! - [`messages`]: Anthropic's messages
 //! - [`gateway`]: a service of the operator's own that stands before models
 //! - [`echo`]: a model for trying things out: it says what it was told
-//! - `exchange`: one request to a provider: its failures, its key kept out of them, its pieces
+//! - `exchange`: one request to a provider: its failures, and its answer whole or in pieces
+//! - `keeper`: keeps the key out of what comes back
 //! - `draft`: an answer while it is put together
 //! - `schema`: which JSON Schemas providers guarantee to follow
+//! - [`structured`]: answers that are JSON and follow a schema
 
 mod cache;
 pub mod chat;
 pub mod config;
-pub mod configured;
 pub mod directory;
 mod draft;
 pub mod echo;
 mod exchange;
 mod flight;
 pub mod gateway;
+pub mod installed;
+mod keeper;
 pub mod limiter;
 pub mod messages;
 mod meters;
 pub mod models;
 pub mod prices;
 mod schema;
+#[cfg(test)]
+pub(crate) mod scripted;
 pub mod settings;
+pub mod structured;
 #[cfg(test)]
 mod testing;
 

@@ -73,8 +73,8 @@ pub struct Answer {
     pub latency_ms: u64,
 }
 
-/// What a call of a model costs, in billionths of a US dollar, by the provider, the model and its tokens sent and
-/// received, where that is known.
+/// What a call of a model costs, in billionths of a US dollar, by the provider, the model, and its
+/// tokens sent and received, where that is known.
 pub type Price = Arc<dyn Fn(&str, &str, u64, u64) -> Option<u64> + Send + Sync>;
 
 /// What models are made of.
@@ -320,8 +320,8 @@ impl Models {
 
     fn usage(&self, query: &Query, reply: &Reply) -> Usage {
         let Reply { prompt_tokens, completion_tokens, nano_usd, .. } = *reply;
-        let price =
-            || (self.price)(&query.name, &query.question.model, prompt_tokens, completion_tokens);
+        let model = &query.question.model;
+        let price = || (self.price)(&query.name, model, prompt_tokens, completion_tokens);
         Usage {
             calls: 1,
             cached: 0,

@@ -3,7 +3,7 @@
 use std::sync::{Arc, Mutex};
 
 use reqwest::header::CONTENT_TYPE;
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 use waystation_core::error::{Class, Failure};
 
 use super::{Manner, Message, Provider, Question, Reply, Role};
@@ -60,8 +60,10 @@ impl Asked {
         let is_named = |line: &&str| named.iter().any(|name| line.starts_with(name));
         let mut headers: Vec<&str> = lines.filter(is_named).collect();
         headers.sort_unstable();
-        let body: Value = serde_json::from_str(body).expect("JSON");
-        format!("{first}\n{}\n{body:#}", headers.join("\n"))
+        let body: Map<String, Value> = serde_json::from_str(body).expect("an object");
+        let fields: Vec<String> =
+            body.iter().map(|(name, value)| format!("{name} = {value}")).collect();
+        format!("{first}\n{}\n\n{}", headers.join("\n"), fields.join("\n"))
     }
 }
 

@@ -9,7 +9,7 @@ use super::listen::{Listen, start_logging};
 use super::signals::Stop;
 use super::{Outcome, read_config, terminal};
 use crate::app::http_client;
-use crate::http;
+use crate::http::{self, Gate};
 
 #[derive(Args)]
 pub(super) struct Endpoint {
@@ -28,7 +28,8 @@ impl Endpoint {
         let (listener, address) = self.listen.open().await?;
         terminal::say(&format!("Endpoint worker listens on http://{address}  (Ctrl-C stops it)"));
 
-        let router = http::endpoint_server(client, config.body_bytes_max, local);
+        let gate = Gate::new(local, config.cors_origins);
+        let router = http::endpoint_server(client, config.body_bytes_max, &gate);
         let connections = http::serve(listener, router, signals.requested()).await;
         terminal::say("Stopping: calls under way may finish  (Ctrl-C again stops at once)");
         tokio::select! {

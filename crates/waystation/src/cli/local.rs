@@ -3,8 +3,8 @@
 use std::path::Path;
 use std::time::Duration;
 
-use reqwest::Method;
 use reqwest::header::HeaderValue;
+use reqwest::{Method, StatusCode};
 use serde::Deserialize;
 use serde_json::Value;
 use waystation_core::error::{Code, Error};
@@ -70,7 +70,10 @@ impl Server {
         }
         let text = body["error"].as_str().unwrap_or("the server refused");
         let known = Code::ALL.iter().find(|code| body["code"] == code.as_str());
-        let error = Error::new(known.copied().unwrap_or(Code::Internal), text);
+        // Instruction chains name no codes where the caller's data is wrong.
+        let is_bad = answer.status == StatusCode::BAD_REQUEST;
+        let unknown = if is_bad { Code::BodyInvalid } else { Code::Internal };
+        let error = Error::new(known.copied().unwrap_or(unknown), text);
         Err(match body["hint"].as_str() {
             Some(hint) => error.with_hint(hint),
             None => error,

@@ -1,15 +1,19 @@
 //! Commands, one file each, and what their exit codes mean.
 
+mod definition;
 mod endpoint;
 mod graph;
+mod inputs;
 mod listen;
 mod local;
+mod models;
 mod progress;
 mod run;
 mod runs;
 mod secret;
 mod serve;
 mod signals;
+mod summary;
 mod terminal;
 mod validate;
 
@@ -41,12 +45,14 @@ enum Command {
     Serve(serve::Serve),
     /// Start a server that only makes calls of APIs for others, with retries.
     Endpoint(endpoint::Endpoint),
-    /// Run a pipeline from a file and show its progress.
+    /// Run a pipeline or an instruction chain from a file and show its progress.
     Run(run::RunFile),
-    /// Check a pipeline without running it.
+    /// Check a definition without running it.
     Validate(validate::Validate),
-    /// Draw a pipeline as a Mermaid flowchart.
+    /// Draw a definition as a Mermaid flowchart.
     Graph(graph::Graph),
+    /// List the providers of models, and try them.
+    Models(models::Models),
     /// Keep secrets that steps use as {{secrets.NAME}}.
     #[command(subcommand)]
     Secret(secret::Secret),
@@ -128,6 +134,7 @@ async fn dispatch(arguments: Arguments) -> Outcome {
         Command::Run(run) => run.execute(data).await,
         Command::Validate(validate) => validate.execute(&read_config(data, true)?),
         Command::Graph(graph) => graph.execute(&read_config(data, true)?),
+        Command::Models(models) => models.execute(read_config(data, true)?).await,
         Command::Secret(secret) => secret.execute(read_config(data, true)?).await,
         Command::Runs(runs) => runs.execute(read_config(data, true)?).await,
     }

@@ -6,10 +6,17 @@ use std::time::Duration;
 use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
 use serde_json::Value;
 
-use super::terminal::{duration, is_watched, plain_value, say, style};
+use super::summary::used;
+use super::terminal::{duration, is_watched, plain, plain_value, say, style};
 
 /// Letters of an error that fit beside a spinner.
 const SPINNER_CHARS: usize = 50;
+/// Letters of an instruction that name its step.
+const NAME_CHARS: usize = 60;
+/// Letters of a result that are shown when its step has ended.
+const GLIMPSE_CHARS: usize = 100;
+/// Lines of an answer that are shown while it is given.
+const ANSWER_LINES: usize = 8;
 /// How often a spinner turns.
 const TICK: Duration = Duration::from_millis(100);
 
@@ -21,9 +28,30 @@ pub(super) struct Progress {
 }
 
 struct Shown {
+    state: State,
+    /// The spinner's own line, above the answer that is being given.
+    line: String,
+    answer_of: u32,
+    answer: String,
+    bar: Option<ProgressBar>,
+}
+
+/// What decides how a step is shown.
+#[derive(PartialEq)]
+struct State {
     status: String,
     attempts: u64,
-    bar: Option<ProgressBar>,
+    waiting: String,
+}
+
+impl State {
+    fn of(step: &Value) -> State {
+        State {
+            status: text(step, "status").to_owned(),
+            attempts: step["attempts"].as_u64().unwrap_or(0),
+            waiting: text(step, "waiting").to_owned(),
+        }
+    }
 }
 
 impl Progress {
@@ -41,43 +69,54 @@ impl Progress {
     /// Shows what is new in the steps of a run.
     pub(super) fn update(&mut self, steps: &Value) {
         let steps = plain_value(steps);
-        for step in steps.as_array().into_iter().flatten() {
-            let (usid, status) = (text(step, "usid"), text(step, "status"));
-            let attempts = step["attempts"].as_u64().unwrap_or(0);
-            let known = self.steps.get(usid);
-            if known.is_some_and(|shown| shown.status == status && shown.attempts == attempts) {
+        let mut steps: Vec<&Value> = steps.as_array().into_iter().flatten().collect();
+        // A chain's steps in the order in which they ran.
+        steps.sort_by_key(|step| step["step_number"].as_u64().unwrap_or(u64::MAX));
+        for step in steps {
+            let usid = text(step, "usid");
+            let state = State::of(step);
+            if self.steps.get(usid).is_some_and(|shown| shown.state == state) {
                 continue;
             }
-            let bar = self.steps.remove(usid).and_then(|shown| shown.bar);
-            let bar = self.show(step, status, attempts, bar);
-            let status = status.to_owned();
-            self.steps.insert(usid.to_owned(), Shown { status, attempts, bar });
+            let known = self.steps.remove(usid);
+            let bar = known.and_then(|shown| shown.bar);
+            let shown = self.show(step, state, bar);
+            self.steps.insert(usid.to_owned(), shown);
         }
     }
 
-    fn show(
-        &self,
-        step: &Value,
-        status: &str,
-        attempts: u64,
-        bar: Option<ProgressBar>,
-    ) -> Option<ProgressBar> {
-        let name = text(step, "step_name");
-        match status {
+    /// Shows a piece of an answer that a step's model is giving; another attempt begins it anew.
+    pub(super) fn tell(&mut self, usid: &str, attempt: u32, piece: &str) {
+        let Some(shown) = self.steps.get_mut(usid) else { return };
+        if shown.answer_of != attempt {
+            (shown.answer_of, shown.answer) = (attempt, String::new());
+        }
+        shown.answer.push_str(&plain(piece));
+        if let Some(bar) = &shown.bar {
+            bar.set_message(format!("{}{}", shown.line, tail(&shown.answer)));
+        }
+    }
+
+    fn show(&self, step: &Value, state: State, bar: Option<ProgressBar>) -> Shown {
+        let name = name(step);
+        let mut shown =
+            Shown { state, line: String::new(), answer_of: 0, answer: String::new(), bar: None };
+        match &*shown.state.status {
             "running" | "retrying" => {
                 let bar = bar.unwrap_or_else(|| self.spinner());
-                bar.set_message(running(step, name, status, attempts));
-                return Some(bar);
+                shown.line = running(step, &name, &shown.state);
+                bar.set_message(shown.line.clone());
+                shown.bar = Some(bar);
             }
             "completed" | "failed" | "aborted" | "cancelled" => {
                 if let Some(bar) = bar {
                     bar.finish_and_clear();
                 }
-                self.line(&ended(step, name, status, attempts));
+                self.line(&ended(step, &name, &shown.state));
             }
             _ => {}
         }
-        None
+        shown
     }
 
     fn spinner(&self) -> ProgressBar {
@@ -102,31 +141,57 @@ fn text<'a>(step: &'a Value, field: &str) -> &'a str {
     step[field].as_str().unwrap_or_default()
 }
 
-fn running(step: &Value, name: &str, status: &str, attempts: u64) -> String {
-    // A spinner has one line.
-    let error: String = text(step, "error").chars().take(SPINNER_CHARS).collect();
-    match (status, attempts) {
-        ("retrying", _) => {
-            format!("{name}  {}", style(&format!("waits to try again: {error}")).yellow())
-        }
-        (_, 2..) => format!("{name}  {}", style(&format!("attempt {attempts}")).yellow()),
-        _ => name.to_owned(),
-    }
+/// What a step is called: a chain's by its place and its instruction.
+fn name(step: &Value) -> String {
+    let Some(number) = step["step_number"].as_u64() else {
+        return text(step, "step_name").to_owned();
+    };
+    let instruction = text(step, "instruction").lines().next().unwrap_or_default();
+    format!("{number} {}", cut(instruction, NAME_CHARS))
 }
 
-fn ended(step: &Value, name: &str, status: &str, attempts: u64) -> String {
-    let seconds = step["execution_time"].as_f64().map(duration).unwrap_or_default();
-    let tries = if attempts > 1 { format!(" after {attempts} attempts") } else { String::new() };
-    match status {
-        "completed" => {
-            let tail = format!("{seconds}{tries}");
-            format!("{} {name}  {}", style("✓").green(), style(&tail).dim())
-        }
+fn cut(text: &str, chars: usize) -> String {
+    let mut cut: String = text.chars().take(chars).collect();
+    if cut.len() < text.len() {
+        cut.push('…');
+    }
+    cut
+}
+
+/// The last lines of an answer, below the line of its step.
+fn tail(answer: &str) -> String {
+    let width = usize::from(console::Term::stderr().size().1).saturating_sub(4).max(20);
+    let letters: Vec<Vec<char>> = answer.lines().map(|line| line.chars().collect()).collect();
+    let lines: Vec<&[char]> = letters.iter().flat_map(|line| line.chunks(width)).collect();
+    let shown = lines[lines.len().saturating_sub(ANSWER_LINES)..].iter();
+    shown.map(|line| format!("\n  {}", line.iter().collect::<String>())).collect()
+}
+
+fn running(step: &Value, name: &str, state: &State) -> String {
+    // A spinner has one line.
+    let error: String = text(step, "error").chars().take(SPINNER_CHARS).collect();
+    let more = match (&*state.status, state.attempts) {
+        _ if !state.waiting.is_empty() => state.waiting.clone(),
+        ("retrying", _) => format!("waits to try again: {error}"),
+        (_, 2..) => format!("attempt {}", state.attempts),
+        _ => return name.to_owned(),
+    };
+    format!("{name}  {}", style(&more).yellow())
+}
+
+fn ended(step: &Value, name: &str, state: &State) -> String {
+    let mut facts = vec![step["execution_time"].as_f64().map(duration).unwrap_or_default()];
+    if state.attempts > 1 {
+        facts[0] += &format!(" after {} attempts", state.attempts);
+    }
+    facts.extend(used(&step["usage"]));
+    let tail = style(&facts.join(", ")).dim().to_string();
+    match &*state.status {
+        "completed" => format!("{} {name}  {tail}{}", style("✓").green(), glimpse(step)),
         "failed" => {
             let error = text(step, "error");
             let hint =
                 step["hint"].as_str().map(|hint| format!("\n  {} {hint}", style("hint:").cyan()));
-            let tail = style(&format!("{seconds}{tries}")).dim().to_string();
             format!("{} {name}  {tail}\n  {error}{}", style("✗").red(), hint.unwrap_or_default())
         }
         "aborted" => {
@@ -135,4 +200,12 @@ fn ended(step: &Value, name: &str, status: &str, attempts: u64) -> String {
         }
         _ => format!("{} {name}  {}", style("-").dim(), style("cancelled").dim()),
     }
+}
+
+/// How the result of a chain's step begins.
+fn glimpse(step: &Value) -> String {
+    let Some(result) = step["output"]["text"].as_str() else { return String::new() };
+    let mut lines = result.lines().filter(|line| !line.trim().is_empty());
+    let first = cut(lines.next().unwrap_or_default(), GLIMPSE_CHARS);
+    format!("\n  {}", style(&first).dim())
 }

@@ -20,7 +20,7 @@ use super::terminal;
 use super::{Failed, Outcome};
 use crate::app::App;
 use crate::config::Config;
-use crate::view;
+use crate::view::{self, Seen};
 
 #[derive(Subcommand)]
 pub(super) enum Runs {
@@ -117,7 +117,8 @@ async fn show(config: &Config, text: &str, json: bool) -> Outcome {
     let entries = store.journal(id, 0).await.map_err(Error::from)?;
     let run = Run::replay(Arc::new(program), &entries);
     let cursor = store.cursor(id).await.map_err(Error::from)?;
-    let detail = view::detail(&row, &run, cursor.as_ref());
+    let seen = Seen { line: &row, run: &run, cursor: cursor.as_ref(), waiting: &[] };
+    let detail = view::detail(&seen);
     if json {
         terminal::print_json(&detail);
     } else {
@@ -192,7 +193,8 @@ async fn retry(config: Config, text: &str) -> Outcome {
     let line = app.engine.row(submitted_id).await?;
     app.engine.shutdown(Duration::from_secs(1)).await;
     let cursor = app.engine.store().cursor(submitted_id).await.map_err(Error::from)?;
-    print_detail(&view::detail(&line, &run, cursor.as_ref()));
+    let seen = Seen { line: &line, run: &run, cursor: cursor.as_ref(), waiting: &[] };
+    print_detail(&view::detail(&seen));
     if line.status == Status::Completed { Ok(()) } else { Err(Failed::Run) }
 }
 

@@ -1,19 +1,21 @@
-//! `waystation validate`: checks a pipeline without running it.
+//! `waystation validate`: checks a definition without running it.
 
-use std::collections::HashSet;
 use std::path::PathBuf;
 
 use clap::Args;
 use serde_json::json;
-use waystation_core::dialect::pipeline::{Compiled, Request, compile};
 
+use super::definition::{Format, load};
 use super::{Failed, Outcome, read_file, terminal};
 use crate::config::Config;
 
 #[derive(Args)]
 pub(super) struct Validate {
-    /// The pipeline's file; `-` reads standard input.
+    /// The file of a pipeline or an instruction chain; `-` reads standard input.
     file: PathBuf,
+    /// The file's format, which is otherwise seen from its fields.
+    #[arg(long)]
+    format: Option<Format>,
     /// Print the verdict as JSON.
     #[arg(long)]
     json: bool,
@@ -21,7 +23,7 @@ pub(super) struct Validate {
 
 impl Validate {
     pub(super) fn execute(self, config: &Config) -> Outcome {
-        let verdict = load(&read_file(&self.file)?, config.steps_max);
+        let verdict = load(&read_file(&self.file)?, self.format, config);
         if self.json {
             let (errors, warnings) = match &verdict {
                 Ok(compiled) => (&Vec::new(), &compiled.warnings),
@@ -41,17 +43,4 @@ impl Validate {
         }
         Ok(())
     }
-}
-
-/// The plan of a pipeline's text.
-pub(super) fn load(text: &str, steps_max: usize) -> Result<Compiled, Failed> {
-    let request = Request::parse(text).map_err(Failed::definition)?;
-    let compiled = compile(request.steps, request.settings, steps_max);
-    let mut compiled = compiled.map_err(Failed::Definition)?;
-    let nodes = &compiled.plan.nodes;
-    let outputs: HashSet<&str> =
-        nodes.iter().flat_map(|node| &node.outputs).map(String::as_str).collect();
-    let hidden = request.hidden(|name| outputs.contains(name));
-    compiled.warnings.extend(hidden);
-    Ok(compiled)
 }

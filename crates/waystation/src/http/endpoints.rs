@@ -3,32 +3,30 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use axum::extract::{FromRef, Request, State};
+use axum::extract::{FromRef, State};
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
-use axum::middleware::{Next, from_fn, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{MethodRouter, get};
 use axum::{Json, Router};
 use serde_json::{Value, json};
-use tower_http::catch_panic::CatchPanicLayer;
 use waystation_core::error::{Code, Error};
 use waystation_engine::egress::HttpClient;
 use waystation_engine::worker::{Reply, Worker};
 
 use super::body::{Body, BytesMax};
+use super::cors::{self, Sendable};
 use super::extract::Path;
-use super::guard;
-use super::reply::{Failed, no_such_method, no_such_route, panicked, status_of};
+use super::guard::Gate;
+use super::reply::{Failed, no_such_route, status_of};
 
 /// Where a server has workers. They are all alike: callers use several to tell their calls apart.
 const PLACES: [&str; 4] = ["/endpoint-1", "/endpoint-2", "/endpoint-3", "/endpoints/{name}"];
 
-/// Browsers may call from everywhere; who may reach the server at all is another question.
-const CORS: [(header::HeaderName, &str); 3] = [
-    (header::ACCESS_CONTROL_ALLOW_ORIGIN, "*"),
-    (header::ACCESS_CONTROL_ALLOW_METHODS, "GET, POST, PUT, PATCH, DELETE, OPTIONS"),
-    (header::ACCESS_CONTROL_ALLOW_HEADERS, "Content-Type, Authorization"),
-];
+/// What pages of other origins may send to them.
+const SENDABLE: Sendable = Sendable {
+    methods: "GET, POST, PUT, PATCH, DELETE, OPTIONS",
+    names: "Content-Type, Authorization",
+};
 
 #[derive(Clone)]
 struct Desk {
@@ -49,44 +47,27 @@ impl FromRef<Desk> for BytesMax {
 }
 
 /// The workers of a server that does other things too.
-pub(super) fn routes<S>(client: Arc<HttpClient>, body_bytes_max: usize) -> Router<S> {
+pub(super) fn routes<S>(client: Arc<HttpClient>, body_bytes_max: usize, gate: &Gate) -> Router<S> {
     let mut router = Router::new();
     for place in PLACES {
         router = router.route(place, calls()).route(&format!("{place}/mock/{{sample}}"), samples());
     }
-    router.layer(from_fn(allow_origins)).with_state(Desk::new(client, body_bytes_max))
+    cors::open(router, gate, SENDABLE).with_state(Desk::new(client, body_bytes_max))
 }
 
 /// A server that is a worker and nothing else.
-pub fn own_server(client: Arc<HttpClient>, body_bytes_max: usize, is_local: bool) -> Router {
-    Router::new()
-        .route("/", calls())
-        .route("/mock/{sample}", samples())
-        .fallback(no_such_route)
-        .layer(from_fn_with_state(is_local, guard::check))
-        .layer(CatchPanicLayer::custom(panicked))
-        .layer(from_fn(allow_origins))
-        .with_state(Desk::new(client, body_bytes_max))
+pub fn own_server(client: Arc<HttpClient>, body_bytes_max: usize, gate: &Gate) -> Router {
+    let router = Router::new().route("/", calls()).route("/mock/{sample}", samples());
+    let router = cors::open(router.fallback(no_such_route), gate, SENDABLE);
+    router.with_state(Desk::new(client, body_bytes_max))
 }
 
 fn calls() -> MethodRouter<Desk> {
-    get(usage).post(call).options(preflight).fallback(no_such_method)
+    get(usage).post(call)
 }
 
 fn samples() -> MethodRouter<Desk> {
-    get(sample).options(preflight).fallback(no_such_method)
-}
-
-async fn allow_origins(request: Request, next: Next) -> Response {
-    let mut response = next.run(request).await;
-    for (name, value) in CORS {
-        response.headers_mut().insert(name, HeaderValue::from_static(value));
-    }
-    response
-}
-
-async fn preflight() -> StatusCode {
-    StatusCode::NO_CONTENT
+    get(sample)
 }
 
 async fn call(State(desk): State<Desk>, headers: HeaderMap, body: Body) -> Response {

@@ -3,24 +3,57 @@
 //! A page that the user visits can make the browser send requests to 127.0.0.1, by another name if need
 //! be. Such a request names a host or an origin that is not this machine, and is refused.
 
+use std::sync::Arc;
+
 use axum::extract::{Request, State};
-use axum::http::{HeaderMap, header};
+use axum::http::{HeaderMap, HeaderName, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use waystation_core::error::{Code, Error};
 
 use super::reply::Failed;
 use crate::config::is_local;
+use crate::origins::Origins;
 
-pub(super) async fn check(
-    State(server_is_local): State<bool>,
+/// Who is let in.
+#[derive(Clone, Debug)]
+pub struct Gate {
+    /// The server answers only its own machine.
+    pub(super) is_local: bool,
+    /// Pages of other origins that may use the open routes.
+    pub(super) origins: Arc<Origins>,
+}
+
+impl Gate {
+    /// The gate of a server that is for its own machine, or for others too.
+    pub fn new(is_local: bool, origins: Origins) -> Gate {
+        Gate { is_local, origins: Arc::new(origins) }
+    }
+}
+
+pub(super) async fn check(State(is_local): State<bool>, request: Request, next: Next) -> Response {
+    let is_welcome = origin_is_here(request.headers());
+    pass(is_local, is_welcome, request, next).await
+}
+
+/// The same for routes that are open to web pages: origins that the operator has named are let in too.
+/// The host has to be this machine all the same, for a page can give it any name.
+pub(super) async fn check_open(
+    State(Gate { is_local, origins }): State<Gate>,
     request: Request,
     next: Next,
 ) -> Response {
+    let origin = request.headers().get(header::ORIGIN);
+    let is_named = origin.is_some_and(|origin| origins.is_named(origin));
+    let is_welcome = is_named || origin_is_here(request.headers());
+    pass(is_local, is_welcome, request, next).await
+}
+
+async fn pass(is_local_server: bool, is_welcome: bool, request: Request, next: Next) -> Response {
     // HTTP/2 names the host in the request's address.
     let authority = request.uri().authority().map(|authority| authority.as_str().to_owned());
     let named_here = authority.is_none_or(|authority| is_local(name_of(&authority)));
-    if server_is_local && !(named_here && comes_from_here(request.headers())) {
+    if is_local_server && !(named_here && host_is_here(request.headers()) && is_welcome) {
         let error = Error::new(Code::Forbidden, "This server answers only its own machine")
             .with_hint("call it as http://127.0.0.1, or start it with --host and --open");
         return Failed(error).into_response();
@@ -28,14 +61,19 @@ pub(super) async fn check(
     next.run(request).await
 }
 
-fn comes_from_here(headers: &HeaderMap) -> bool {
-    let text = |name| headers.get(name).map(|value| value.to_str().unwrap_or("?"));
-    let host_is_here = text(header::HOST).is_none_or(|host| is_local(name_of(host)));
-    let origin_is_here = text(header::ORIGIN).is_none_or(|origin| {
+fn host_is_here(headers: &HeaderMap) -> bool {
+    text(headers, header::HOST).is_none_or(|host| is_local(name_of(host)))
+}
+
+fn origin_is_here(headers: &HeaderMap) -> bool {
+    text(headers, header::ORIGIN).is_none_or(|origin| {
         let authority = origin.split_once("://").map_or("", |(_, authority)| authority);
         is_local(name_of(authority))
-    });
-    host_is_here && origin_is_here
+    })
+}
+
+fn text(headers: &HeaderMap, name: HeaderName) -> Option<&str> {
+    headers.get(name).map(|value| value.to_str().unwrap_or("?"))
 }
 
 /// A host without its port and without the brackets of IPv6.
@@ -59,7 +97,7 @@ mod tests {
                     headers.insert(name, value.parse().unwrap());
                 }
             }
-            comes_from_here(&headers)
+            host_is_here(&headers) && origin_is_here(&headers)
         };
         for (host, origin, here) in [
             ("127.0.0.1:8080", "", true),

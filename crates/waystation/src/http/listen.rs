@@ -12,10 +12,14 @@ use hyper_util::service::TowerToHyperService;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
 
+use super::patience::Patient;
+
 /// Connections at once; a further one waits to be accepted.
 const CONNECTIONS_MAX: usize = 10_000;
 /// How long a caller may take for the head of a request, and between two requests.
 const HEAD_PATIENCE: Duration = Duration::from_secs(60);
+/// How long a caller may go without reading any of what is written for it.
+const WRITE_PATIENCE: Duration = Duration::from_secs(60);
 /// The pause after the system refused to accept, for want of file descriptors perhaps.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
@@ -62,7 +66,8 @@ pub async fn serve(
             next = next => next,
             () = &mut stop => return Connections(connections),
         };
-        let connection = builder.serve_connection(TokioIo::new(stream), service.clone());
+        let connection = builder
+            .serve_connection(TokioIo::new(Patient::new(stream, WRITE_PATIENCE)), service.clone());
         let connection = connections.watch(connection.into_owned());
         tokio::spawn(async move {
             // A caller that breaks off is nobody's fault here.

@@ -2,28 +2,35 @@
 
 mod blocks;
 mod body;
+mod cors;
 mod echo;
 mod endpoints;
 mod extract;
 mod guard;
+mod instructions;
 mod listen;
+mod page;
+mod patience;
 mod pipelines;
 mod progress;
 mod reply;
 mod runs;
 mod secrets;
 mod status;
+mod watch;
 
 use std::sync::Arc;
 
 use axum::Router;
 use metrics_exporter_prometheus::PrometheusHandle;
+use tokio::sync::Semaphore;
 use tower_http::catch_panic::CatchPanicLayer;
 use waystation_engine::id::RunId;
 use waystation_engine::secret::new_token;
 
 use crate::app::App;
 pub use endpoints::own_server as endpoint_server;
+pub use guard::Gate;
 pub use listen::{Connections, listen, serve};
 
 /// What handlers are given.
@@ -32,12 +39,17 @@ pub struct Context {
     app: Arc<App>,
     metrics: Option<PrometheusHandle>,
     /// Refuses requests that a web page elsewhere could have made.
-    is_local: bool,
+    gate: Gate,
     /// Tells this process from any other that may listen at its address one day.
     instance: Arc<str>,
+    /// Places for those who watch a run; who finds none asks again and again instead.
+    watchers: Arc<Semaphore>,
     /// What a command on this machine has to show to set secrets.
     token: Arc<str>,
 }
+
+/// Runs that are watched at once; a further watcher is refused as busy.
+const WATCHERS_MAX: usize = 1_000;
 
 /// The header of `/ping` that names the process.
 pub const INSTANCE_HEADER: &str = "waystation-instance";
@@ -49,7 +61,9 @@ impl Context {
     /// A server for this app. Without a handle there are no metrics.
     pub fn new(app: Arc<App>, metrics: Option<PrometheusHandle>, is_local: bool) -> Context {
         let instance = RunId::new().to_string().into();
-        Context { app, metrics, is_local, instance, token: new_token().into() }
+        let watchers = Arc::new(Semaphore::new(WATCHERS_MAX));
+        let gate = Gate::new(is_local, app.cors_origins.clone());
+        Context { app, metrics, gate, watchers, instance, token: new_token().into() }
     }
 
     /// What [`INSTANCE_HEADER`] says here.
@@ -65,6 +79,9 @@ impl Context {
 
 /// All routes.
 pub fn router(context: Context) -> Router {
+    let Context { app, gate, .. } = &context;
+    let endpoints = endpoints::routes(Arc::clone(&app.client), app.body_bytes_max, gate);
+    let chains = cors::open(instructions::routes(), gate, instructions::SENDABLE);
     Router::new()
         .merge(secrets::routes())
         .merge(pipelines::routes())
@@ -73,10 +90,12 @@ pub fn router(context: Context) -> Router {
         .merge(progress::routes())
         .merge(status::routes())
         .merge(echo::routes())
-        .merge(endpoints::routes(Arc::clone(&context.app.client), context.app.body_bytes_max))
+        .merge(page::routes())
         .fallback(reply::no_such_route)
         .method_not_allowed_fallback(reply::no_such_method)
-        .layer(axum::middleware::from_fn_with_state(context.is_local, guard::check))
+        .layer(axum::middleware::from_fn_with_state(gate.is_local, guard::check))
+        .merge(endpoints)
+        .merge(chains)
         .layer(CatchPanicLayer::custom(reply::panicked))
         .with_state(context)
 }

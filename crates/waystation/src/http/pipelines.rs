@@ -12,7 +12,8 @@ use waystation_core::error::Code;
 use super::Context;
 use super::body::Body;
 use super::reply::Failed;
-use crate::pipeline::{Begun, Refusal, begin};
+use crate::begin::{Begun, Refusal};
+use crate::pipeline::begin;
 
 pub(super) fn routes() -> Router<Context> {
     Router::new().route("/execute", post(execute)).route("/api/execute", post(execute))

@@ -14,7 +14,7 @@ use waystation_engine::store::{RunFilter, Status};
 use super::Context;
 use super::extract::{Path, Query};
 use super::reply::Failed;
-use crate::view;
+use crate::view::{self, Seen};
 
 /// Runs in one page, at the most.
 const PAGE_MAX: usize = 200;
@@ -62,7 +62,9 @@ async fn show(
     let engine = &context.app.engine;
     let (line, run) = (engine.row(id).await?, engine.run(id).await?);
     let cursor = engine.store().cursor(id).await.map_err(Error::from)?;
-    Ok(Json(view::detail(&line, &run, cursor.as_ref())))
+    let waiting = engine.waiting(id);
+    let seen = Seen { line: &line, run: &run, cursor: cursor.as_ref(), waiting: &waiting };
+    Ok(Json(view::detail(&seen)))
 }
 
 async fn cancel(

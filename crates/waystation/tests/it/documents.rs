@@ -51,6 +51,7 @@ fn links_between_the_documents_lead_somewhere() {
         "ARCHITECTURE.md",
         "docs/README.md",
         "docs/pipelines.md",
+        "docs/instructions.md",
         "docs/expressions.md",
         "docs/api.md",
         "docs/settings.md",

@@ -6,6 +6,7 @@ mod documents;
 mod endpoints;
 mod execute;
 mod hostile;
+mod instructions;
 mod lifecycle;
 mod outgoing;
 mod redis;

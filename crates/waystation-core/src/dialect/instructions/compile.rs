@@ -1,7 +1,5 @@
 //! An instruction chain into a plan.
 
-use std::collections::BTreeMap;
-
 use serde_json::{Map, Value, json};
 
 use super::super::definition::Findings;
@@ -11,10 +9,12 @@ use super::instruction::{self, Agent, Instruction, Router, Thread, Work};
 use super::model::Model;
 use super::options::Choice;
 use super::request::Request;
-use super::template::literal;
+use super::template::{literal, secret_name};
+use crate::error::Code;
 use crate::limits::{COLLECTED_STEPS, FINDINGS};
 use crate::plan::{
-    Dialect, Join, Missing, Node, NodeIndex, OnFailure, PLAN_FORMAT, Plan, QueueItem, Retry, Shape,
+    Dialect, Join, Missing, Need, Node, NodeIndex, OnFailure, PLAN_FORMAT, Plan, QueueItem, Retry,
+    Shape,
 };
 use crate::program::Program;
 
@@ -46,7 +46,8 @@ pub struct Compiled {
 
 /// Compiles the instructions of a request. The error lists all problems.
 pub fn compile(request: &Request, known: &Known<'_>) -> Result<Compiled, Vec<String>> {
-    let mut findings = Findings { warnings: request.warnings.clone(), ..Findings::default() };
+    let (errors, warnings) = (request.errors.clone(), request.warnings.clone());
+    let mut findings = Findings { errors, warnings };
     let definition = request.definition.clone();
     let mut fields = Fields::new(definition, String::new(), 0, &mut findings);
     let model = Model::read(&mut fields, known);
@@ -93,8 +94,8 @@ fn check_threads(instructions: &[Option<Instruction>], findings: &mut Findings) 
         let Some(Instruction { work: Work::Thread(thread), .. }) = instruction else { continue };
         total += thread.steps.len();
         let count = instructions.len();
-        if thread.steps.iter().any(|ordinal| *ordinal > count as u64) {
-            let text = format!("Field collectFromSteps: there are only {count} steps");
+        if let Some(step) = thread.steps.iter().find(|ordinal| **ordinal > count as u64) {
+            let text = super::condition::beyond("collectFromSteps", *step, count);
             findings.warnings.push(format!("Instruction {index}: {text}"));
         }
     }
@@ -173,13 +174,19 @@ fn hidden(
     config: Map<String, Value>,
     (retry, timeout_ms): (Retry, u64),
 ) -> Node {
+    let key = config.get("api_key").and_then(Value::as_str).and_then(secret_name);
+    let needs = key.map(|name| Need {
+        setting: "api_key".into(),
+        code: Code::SecretUnknown,
+        message: format!("No secret is named {name}"),
+    });
     Node {
         name: format!("instruction {id}"),
         id,
         kind: kind.into(),
         config: config.into(),
         condition: None,
-        needs: BTreeMap::new(),
+        needs: needs.into_iter().collect(),
         outputs: Vec::new(),
         join: Join::Every,
         selections: Vec::new(),
@@ -287,13 +294,12 @@ fn agent_settings(index: usize, model: &Model, agent: Agent) -> Settings {
         ("decision", decision(index, "decide")),
         ("tools", tools.iter().map(Choice::called).collect()),
         ("fallback", fallback.into()),
-        ("prompt", format!("{prompt}\n\n{{{{ previous }}}}").into()),
+        ("prompt", prompt.into()),
         ("context", PREVIOUS.into()),
     ];
-    let settings = with(with(model.config(), settings), []);
-    let mut all = patience;
-    all.extend(settings);
-    (Some(("decide", "decide", asked)), "agent", all)
+    let mut settings = with(model.config(), settings);
+    settings.extend(patience);
+    (Some(("decide", "decide", asked)), "agent", settings)
 }
 
 fn condition_node(index: usize, model: &Model, condition: Condition) -> Node {
@@ -311,8 +317,10 @@ fn condition_node(index: usize, model: &Model, condition: Condition) -> Node {
     let settings = with(settings, [("result", result.into())]);
     let mut node = hidden(format!("{index}:condition"), kind, settings, CONDITION);
     node.condition = expression;
-    node.needs.extend(condition.after.map(|step| {
-        ("result".into(), format!("Condition refers to step {step}, which has not run"))
+    node.needs.extend(condition.after.map(|step| Need {
+        setting: "result".into(),
+        code: Code::DefinitionInvalid,
+        message: format!("Condition refers to step {step}, which has not run"),
     }));
     node
 }

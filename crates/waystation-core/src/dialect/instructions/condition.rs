@@ -30,9 +30,8 @@ pub(super) fn read(fields: &mut Fields<'_>, index: usize, count: usize) -> Optio
     let inner = fields.object("condition")?;
     let mut inner = fields.inside("condition", inner);
     let after = inner.whole("evaluateAfterStep", 1, u64::from(u32::MAX));
-    if after.is_some_and(|ordinal| ordinal > count as u64) {
-        let text = format!("Field condition.evaluateAfterStep: there are only {count} steps");
-        inner.warning(&text);
+    if let Some(step) = after.filter(|step| *step > count as u64) {
+        inner.warning(&beyond("condition.evaluateAfterStep", step, count));
     }
     let is_deterministic = inner.choice("mode", &[("llm", false), ("deterministic", true)]);
     let expression = inner.required_text("expression");
@@ -42,6 +41,11 @@ pub(super) fn read(fields: &mut Fields<'_>, index: usize, count: usize) -> Optio
         ["ifTrue", "ifFalse"].map(|branch| targets(branch, index, count, &mut inner));
     inner.finish();
     Some(Condition { after, judgement: judgement?, if_true, if_false })
+}
+
+/// What to say of a step that can never run, since no instruction runs twice.
+pub(super) fn beyond(field: &str, step: u64, count: usize) -> String {
+    format!("Field {field} names step {step}, but the last one can be step {count}")
 }
 
 fn judgement(source: String, is_deterministic: bool, fields: &mut Fields<'_>) -> Option<Judgement> {

@@ -16,6 +16,8 @@ mod options;
 pub mod reply;
 pub mod request;
 mod template;
+#[cfg(test)]
+mod tests;
 
 pub use compile::{Compiled, Known, compile};
 pub use request::Request;

@@ -5,7 +5,7 @@ use serde_json::{Map, Value};
 use super::super::definition::is_absolute_address;
 use super::compile::Known;
 use super::fields::{Fields, did_you_mean};
-use super::template::{literal, names_a_secret};
+use super::template::{literal, secret_name};
 use crate::error::nearest;
 use crate::limits::{ANSWER_TOKENS, NAME_BYTES, TEMPERATURE};
 
@@ -38,7 +38,7 @@ impl Model {
             max_tokens: fields.whole("max_tokens", 1, ANSWER_TOKENS),
             cache: fields.flag("cache"),
             stream: fields.flag("stream"),
-            api_key: fields.text("api_key").and_then(|key| api_key(key, fields)),
+            api_key: fields.text("api_key").and_then(|key| api_key(&key, fields)),
         }
     }
 
@@ -103,8 +103,8 @@ fn provider(name: String, fields: &mut Fields<'_>, known: &Known<'_>) -> Option<
 }
 
 /// Requests are recorded, so a key must not stand in one.
-fn api_key(key: String, fields: &mut Fields<'_>) -> Option<String> {
-    if names_a_secret(&key) {
+fn api_key(key: &str, fields: &mut Fields<'_>) -> Option<String> {
+    if secret_name(key).is_some() {
         return Some(key.trim().to_owned());
     }
     fields.must(

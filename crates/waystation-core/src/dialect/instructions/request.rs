@@ -24,6 +24,7 @@ const DEFINING: [&str; 8] = [
 #[derive(Clone, Debug, PartialEq)]
 pub struct Request {
     /// What the chain works on, as it came: a text, or any other JSON that JavaScript calls truthy.
+    /// Null where it is missing, which compiling refuses.
     pub context: Value,
     /// The caller's name for the workflow.
     pub workflow_id: String,
@@ -37,12 +38,15 @@ pub struct Request {
     count: Value,
     /// The instructions and what is said of the model, as they came.
     pub(super) definition: Map<String, Value>,
+    /// What is wrong so far; compiling tells it before what else it finds.
+    pub(super) errors: Vec<String>,
     /// What has no effect, in words.
     pub(super) warnings: Vec<String>,
 }
 
 impl Request {
-    /// Takes a body apart without reading its instructions. The error lists all problems.
+    /// Takes a body apart without reading its instructions. The error is for one that is no JSON
+    /// object; what else is wrong is told by [`super::compile()`], together with all other problems.
     pub fn parse(body: &str) -> Result<Request, Vec<String>> {
         let fields = match serde_json::from_str(body) {
             Ok(Value::Object(fields)) => fields,
@@ -51,14 +55,10 @@ impl Request {
         };
         let mut findings = Findings::default();
         let request = read(Fields::new(fields, String::new(), 0, &mut findings));
-        findings.errors.truncate(FINDINGS);
-        match request {
-            Some(request) if findings.errors.is_empty() => {
-                findings.warnings.truncate(FINDINGS);
-                Ok(Request { warnings: findings.warnings, ..request })
-            }
-            _ => Err(findings.errors),
-        }
+        let Findings { mut errors, mut warnings } = findings;
+        errors.truncate(FINDINGS);
+        warnings.truncate(FINDINGS);
+        Ok(Request { errors, warnings, ..request })
     }
 
     /// How many instances a batch asks for.
@@ -70,7 +70,7 @@ impl Request {
 
     /// Everything that decides the plan, as text: equal for requests whose plans are equal.
     pub fn source(&self) -> String {
-        json!([self.definition, self.budget, self.warnings]).to_string()
+        json!([self.definition, self.budget, self.errors, self.warnings]).to_string()
     }
 
     /// The run's input.
@@ -79,7 +79,7 @@ impl Request {
     }
 }
 
-fn read(mut fields: Fields<'_>) -> Option<Request> {
+fn read(mut fields: Fields<'_>) -> Request {
     let context = fields.take("context").filter(is_truthy).or_else(|| fields.missing("context"));
     let mut definition = Map::new();
     for name in DEFINING {
@@ -97,11 +97,12 @@ fn read(mut fields: Fields<'_>) -> Option<Request> {
         budget: budget(&mut fields),
         count: fields.take("count").unwrap_or_default(),
         definition,
+        errors: Vec::new(),
         warnings: Vec::new(),
     };
     fields.pass_over("description");
     fields.finish();
-    Some(request)
+    request
 }
 
 /// As JavaScript sees it: an empty text, zero and false are nothing.

@@ -52,12 +52,12 @@ fn compilable(name: &str, source: String, fields: &mut Fields<'_>) -> String {
     literal
 }
 
-/// Whether a text is a placeholder that names a secret, and nothing else.
-pub(super) fn names_a_secret(text: &str) -> bool {
-    let inside = text.trim().strip_prefix("{{").and_then(|rest| rest.strip_suffix("}}"));
-    let name = inside.and_then(|inside| inside.trim().strip_prefix("secrets."));
+/// The name of the secret that a text stands for, if it is a placeholder for one and nothing else.
+pub(super) fn secret_name(text: &str) -> Option<&str> {
+    let inside = text.trim().strip_prefix("{{")?.strip_suffix("}}")?;
+    let name = inside.trim().strip_prefix("secrets.")?;
     let is_plain = |letter: char| letter.is_ascii_alphanumeric() || "_-.".contains(letter);
-    name.is_some_and(|name| !name.is_empty() && name.chars().all(is_plain))
+    (!name.is_empty() && name.chars().all(is_plain)).then_some(name)
 }
 
 /// Nesting that a definition's values may have, so that plans, which nest them deeper, stay readable.
@@ -96,7 +96,7 @@ mod tests {
     #[test]
     fn only_the_bare_name_of_a_secret_names_one() {
         for right in ["{{secrets.KEY}}", " {{ secrets.my-key.2 }} "] {
-            assert!(names_a_secret(right), "{right}");
+            assert!(secret_name(right).is_some(), "{right}");
         }
         let wrong = [
             "sk-123",
@@ -109,7 +109,7 @@ mod tests {
             "",
         ];
         for wrong in wrong {
-            assert!(!names_a_secret(wrong), "{wrong}");
+            assert_eq!(secret_name(wrong), None, "{wrong}");
         }
     }
 }

@@ -1,7 +1,7 @@
 //! A pipeline's definition into a plan.
 
 use std::borrow::Cow;
-use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap, HashSet};
 
 use serde_json::{Map, Value, json};
 
@@ -276,7 +276,7 @@ fn node(step: Step, settings: &Settings) -> Node {
         hidden: false,
         metadata: step.metadata,
         condition: None,
-        needs: BTreeMap::new(),
+        needs: Vec::new(),
         outputs: step.outputs,
         name: step.name,
         id: step.usid,
@@ -297,7 +297,7 @@ fn merge_node(id: String, name: &str) -> Node {
         hidden: true,
         metadata: Map::new(),
         condition: None,
-        needs: BTreeMap::new(),
+        needs: Vec::new(),
     }
 }
 

@@ -54,7 +54,7 @@ pub(in crate::scheduler) fn node(id: impl Into<String>, kind: &str) -> Node {
         hidden: false,
         metadata: Map::new(),
         condition: None,
-        needs: std::collections::BTreeMap::new(),
+        needs: Vec::new(),
     }
 }
 

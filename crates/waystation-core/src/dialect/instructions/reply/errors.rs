@@ -68,7 +68,9 @@ fn has_chosen(run: &Run, node: NodeIndex, field: &str) -> bool {
 pub(super) fn list(run: &Run, steps: &[Step<'_>]) -> Value {
     let Some(Outcome::Failed { node, failure }) = &run.outcome else { return json!([]) };
     let mut context = json!({ "code": failure.code });
-    context["hint"] = failure.hint().into();
+    if let Some(hint) = failure.hint() {
+        context["hint"] = hint.into();
+    }
     let mut error = json!({ "timestamp": run.finished_at.map(rfc3339), "context": context });
     let Some(node) = node else {
         error["error"] = failure.message.as_str().into();

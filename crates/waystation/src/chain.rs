@@ -1,0 +1,77 @@
+//! What it takes to run an instruction chain, for HTTP and the command line.
+
+use std::sync::Arc;
+
+use futures_util::future::try_join_all;
+use waystation_core::dialect::instructions::{Compiled, Known, Request, compile};
+use waystation_engine::driver::Submission;
+use waystation_engine::driver::plans::{Definition, source_key};
+
+use crate::app::App;
+use crate::begin::{Begun, Refusal};
+
+/// Begins the run that a request body asks for, and waits until it is safe.
+pub async fn begin(app: &App, body: &str) -> Result<Begun, Refusal> {
+    let request = Request::parse(body).map_err(Refusal::Invalid)?;
+    let definition = define(app, &request)?;
+    let begun = submit(app, &request, &definition).await?;
+    begun.submitted.finished.accepted().await?;
+    Ok(begun)
+}
+
+/// Begins as many runs as a request body asks for, all of them or none.
+pub async fn begin_batch(app: &App, body: &str) -> Result<Vec<Begun>, Refusal> {
+    let request = Request::parse(body).map_err(Refusal::Invalid)?;
+    let count = request.count().map_err(|problem| Refusal::Invalid(vec![problem]))?;
+    let definition = define(app, &request)?;
+    let mut begun = Vec::with_capacity(count);
+    for _ in 0..count {
+        match submit(app, &request, &definition).await {
+            Ok(one) => begun.push(one),
+            Err(refusal) => {
+                withdraw(app, &begun);
+                return Err(refusal);
+            }
+        }
+    }
+    // They share commits when they are waited for together.
+    let accepted = begun.iter().map(|one: &Begun| one.submitted.finished.accepted());
+    if let Err(error) = try_join_all(accepted).await {
+        withdraw(app, &begun);
+        return Err(error.into());
+    }
+    Ok(begun)
+}
+
+/// A caller who is told that nothing began will ask again.
+fn withdraw(app: &App, begun: &[Begun]) {
+    for one in begun {
+        app.engine.request_cancel(one.submitted.id, "the batch that it belongs to could not begin");
+    }
+}
+
+async fn submit(
+    app: &App,
+    request: &Request,
+    definition: &Arc<Definition>,
+) -> Result<Begun, Refusal> {
+    let submission = Submission {
+        definition: Arc::clone(definition),
+        workflow: request.workflow_id.clone(),
+        namespace: request.namespace.clone(),
+        name: request.workflow_name.clone(),
+        input: request.input(),
+        warnings: Vec::new(),
+    };
+    let submitted = app.engine.submit(submission).await?;
+    Ok(Begun { submitted, definition: Arc::clone(definition) })
+}
+
+/// The compiled definition of a request.
+pub fn define(app: &App, request: &Request) -> Result<Arc<Definition>, Refusal> {
+    app.engine.define(source_key(&["instructions", &request.source()]), || {
+        let known = Known { providers: &app.providers, instructions_max: app.steps_max };
+        let Compiled { plan, warnings } = compile(request, &known).map_err(Refusal::Invalid)?;
+        Ok((plan, warnings))
+    })
+}

@@ -1,0 +1,94 @@
+//! Inputs of the command line, put into a definition's text.
+
+use serde_json::{Map, Value, json};
+use waystation_core::dialect::pipeline::Request;
+use waystation_core::error::{Code, Error};
+
+use super::definition::Format;
+
+/// The body with the inputs of the command line.
+pub(super) fn with_inputs(text: &str, format: Format, inputs: &[String]) -> Result<String, Error> {
+    match (format, inputs) {
+        (_, []) => Ok(text.to_owned()),
+        (Format::Pipeline, inputs) => with_names(text, inputs),
+        (Format::Instructions, [context]) => with_context(text, context),
+        (Format::Instructions, _) => {
+            Err(invalid("An instruction chain has one context: give --input once".into()))
+        }
+    }
+}
+
+fn invalid(what: String) -> Error {
+    Error::new(Code::BodyInvalid, what)
+}
+
+fn object(text: &str) -> Result<Map<String, Value>, Error> {
+    serde_json::from_str(text)
+        .map_err(|error| invalid(format!("The body is not valid JSON: {error}")))
+}
+
+fn with_context(text: &str, context: &str) -> Result<String, Error> {
+    let mut body = object(text)?;
+    body.insert("context".into(), context.into());
+    Ok(json!(body).to_string())
+}
+
+fn with_names(text: &str, inputs: &[String]) -> Result<String, Error> {
+    // What the file says wrong is told in the same words as without inputs.
+    Request::parse(text)?;
+    let mut body = object(text)?;
+    for input in inputs {
+        match named(input) {
+            Some((name, value)) => {
+                let data = body.entry("input_data").or_insert_with(|| Value::Object(Map::new()));
+                let data = data.as_object_mut();
+                let data =
+                    data.ok_or_else(|| invalid("Field input_data must be an object".into()))?;
+                data.insert(name.to_owned(), value);
+            }
+            None => drop(body.insert("original_input".into(), json!(input))),
+        }
+    }
+    Ok(json!(body).to_string())
+}
+
+/// `NAME=VALUE`, if it is that.
+fn named(input: &str) -> Option<(&str, Value)> {
+    let (name, value) = input.split_once('=')?;
+    let is_name = |letter: char| letter.is_alphanumeric() || letter == '_' || letter == '-';
+    let value = || serde_json::from_str(value).unwrap_or_else(|_| value.into());
+    (!name.is_empty() && name.chars().all(is_name)).then(|| (name, value()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn body(text: &str, format: Format, inputs: &[&str]) -> Option<Value> {
+        let inputs: Vec<String> = inputs.iter().map(|input| (*input).into()).collect();
+        let body = with_inputs(text, format, &inputs).ok()?;
+        Some(serde_json::from_str(&body).unwrap())
+    }
+
+    #[test]
+    fn inputs_replace_what_the_file_says() {
+        let inputs = ["some text = more", "count=3", "name=Ada", "list=[1]"];
+        let text = r#"{"original_input":"x","input_data":{"name":"Bob"}}"#;
+        let expected = json!({
+            "original_input": "some text = more",
+            "input_data": { "name": "Ada", "count": 3, "list": [1] },
+        });
+        assert_eq!(body(text, Format::Pipeline, &inputs), Some(expected));
+        assert_eq!(body("[]", Format::Pipeline, &inputs), None);
+        assert_eq!(body(r#"{"input_data":1}"#, Format::Pipeline, &inputs), None);
+    }
+
+    #[test]
+    fn the_input_of_a_chain_is_its_context() {
+        let text = r#"{"context":"x","instructions":[]}"#;
+        let expected = json!({ "context": "name=Ada", "instructions": [] });
+        assert_eq!(body(text, Format::Instructions, &["name=Ada"]), Some(expected));
+        assert_eq!(body(text, Format::Instructions, &["a", "b"]), None);
+        assert_eq!(body("7", Format::Instructions, &["a"]), None);
+    }
+}

@@ -1,0 +1,182 @@
+//! A chain as it goes, as server-sent events: its status whenever it has changed, and the pieces of
+//! models' answers as they come.
+
+use std::convert::Infallible;
+use std::time::Duration;
+
+use axum::http::{HeaderName, HeaderValue};
+use axum::response::sse::{Event, KeepAlive, Sse};
+use axum::response::{IntoResponse, Response};
+use futures_util::{Stream, StreamExt, pin_mut, stream};
+use serde_json::json;
+use tokio::sync::{OwnedSemaphorePermit, broadcast, mpsc};
+use tokio::time::{Instant, sleep, sleep_until};
+use waystation_core::dialect::instructions::reply::status;
+use waystation_core::entry::Entry;
+use waystation_core::error::{Code, Error};
+use waystation_core::run::Run;
+use waystation_engine::driver::Engine;
+use waystation_engine::id::RunId;
+use waystation_engine::node::ambience::Token;
+
+use super::Context;
+
+/// The least time between two statuses: what changes meanwhile is told at once.
+const PACE: Duration = Duration::from_millis(100);
+/// Events that wait for a slow reader; the watcher then waits, and the next status tells all it missed.
+const EVENTS_WAITING: usize = 64;
+/// How long the watcher waits for a reader; then the stream ends.
+const READER_PATIENCE: Duration = Duration::from_secs(30);
+/// How often a run that sleeps in the store is looked at.
+const ASLEEP: Duration = Duration::from_secs(1);
+/// How often a silent stream shows that it is there, to whatever stands between.
+const KEEP_ALIVE: Duration = Duration::from_secs(15);
+
+/// The stream of a run that has come this far. Refuses when too many are watched.
+pub(super) fn stream(context: &Context, id: RunId, run: Run) -> Result<Response, Error> {
+    let place = context.watchers.clone().try_acquire_owned();
+    let place = place.map_err(|_| Error::new(Code::Busy, "Too many runs are being watched"))?;
+    let (sender, receiver) = mpsc::channel(EVENTS_WAITING);
+    let watcher = Watcher { engine: context.app.engine.clone(), id, run, reader: sender };
+    tokio::spawn(watcher.work(place));
+    let sse = Sse::new(events(receiver)).keep_alive(KeepAlive::new().interval(KEEP_ALIVE));
+    let mut response = sse.into_response();
+    // A proxy that gathers a reply before it passes it on would defeat the purpose.
+    let unbuffered = HeaderName::from_static("x-accel-buffering");
+    response.headers_mut().insert(unbuffered, HeaderValue::from_static("no"));
+    Ok(response)
+}
+
+fn events(receiver: mpsc::Receiver<Event>) -> impl Stream<Item = Result<Event, Infallible>> {
+    stream::unfold(receiver, |mut receiver| async {
+        let event = receiver.recv().await?;
+        Some((Ok(event), receiver))
+    })
+}
+
+/// The reader is gone, or reads too slowly.
+struct Gone;
+
+/// How a visit at a run in memory ended.
+enum Visit {
+    Ended,
+    /// It is in the store until its next moment comes.
+    Asleep,
+    /// The process goes down, or the store failed: whoever watches may come again.
+    Lost,
+}
+
+struct Watcher {
+    engine: Engine,
+    id: RunId,
+    run: Run,
+    reader: mpsc::Sender<Event>,
+}
+
+impl Watcher {
+    async fn work(mut self, _place: OwnedSemaphorePermit) {
+        if self.tell_status().await.is_err() {
+            return;
+        }
+        while self.run.outcome.is_none() {
+            match self.visit().await {
+                Ok(Visit::Asleep) => sleep(ASLEEP).await,
+                Ok(Visit::Ended | Visit::Lost) | Err(Gone) => return,
+            }
+        }
+    }
+
+    /// Tells all that happens while the run is in memory.
+    async fn visit(&mut self) -> Result<Visit, Gone> {
+        // Before the journal is read, so that the pieces of no later step are missed.
+        let mut tokens = self.engine.tokens(self.id);
+        let engine = self.engine.clone();
+        let entries = engine.follow(self.id, self.run.next_seq);
+        pin_mut!(entries);
+        let (mut told_at, mut is_stale) = (Instant::now() - PACE, false);
+        loop {
+            tokio::select! {
+                biased;
+                () = self.reader.closed() => return Err(Gone),
+                batch = entries.next() => match batch {
+                    Some(Ok(batch)) => {
+                        self.apply(&batch);
+                        is_stale = true;
+                    }
+                    Some(Err(_)) => return Ok(Visit::Lost),
+                    None => break,
+                },
+                () = sleep_until(told_at + PACE), if is_stale => {
+                    self.tell_status().await?;
+                    (told_at, is_stale) = (Instant::now(), false);
+                }
+                token = next(&mut tokens) => {
+                    // The journal tells of a step before its model is asked; this reader may be behind.
+                    while self.is_ahead(&token) {
+                        let Some(Ok(batch)) = entries.next().await else { break };
+                        self.apply(&batch);
+                        is_stale = true;
+                    }
+                    self.tell_token(&token).await?;
+                }
+            }
+        }
+        if is_stale {
+            self.tell_status().await?;
+        }
+        Ok(if self.run.outcome.is_some() { Visit::Ended } else { Visit::Asleep })
+    }
+
+    fn apply(&mut self, batch: &[Entry]) {
+        for entry in batch {
+            self.run.apply(entry, &mut Vec::new());
+        }
+    }
+
+    async fn tell_status(&self) -> Result<(), Gone> {
+        let waiting = self.engine.waiting(self.id);
+        let body =
+            json!({ "instanceId": self.id.to_string(), "status": status(&self.run, &waiting) });
+        self.tell("status", body.to_string()).await
+    }
+
+    /// Pieces of what is not a step's own result, such as a verdict, are nobody's business.
+    async fn tell_token(&self, token: &Token) -> Result<(), Gone> {
+        let is_settled = self.run.status(token.node).is_settled();
+        let Some(step) = self.step(token).filter(|_| !is_settled) else { return Ok(()) };
+        let (attempt, text) = (token.attempt, &*token.text);
+        let body = json!({ "stepNumber": step, "attempt": attempt, "text": text });
+        self.tell("token", body.to_string()).await
+    }
+
+    async fn tell(&self, name: &str, data: String) -> Result<(), Gone> {
+        let event = Event::default().event(name).data(data);
+        self.reader.send_timeout(event, READER_PATIENCE).await.map_err(|_| Gone)
+    }
+
+    /// Whether a piece belongs to a step of which nothing is known yet.
+    fn is_ahead(&self, token: &Token) -> bool {
+        let is_shown = |node: u32| !self.run.program.plan.nodes[node as usize].hidden;
+        self.run.outcome.is_none() && is_shown(token.node) && self.step(token).is_none()
+    }
+
+    /// The ordinal of the step whose node a piece is of.
+    fn step(&self, token: &Token) -> Option<usize> {
+        let begun = self.run.scheduler.begun();
+        let is_its = |item: &u32| self.run.program.item_node(*item) == Some(token.node);
+        begun.iter().position(is_its).map(|place| place + 1)
+    }
+}
+
+/// The next piece. One who listens too slowly misses some; the status has the whole answer later.
+async fn next(tokens: &mut Option<broadcast::Receiver<Token>>) -> Token {
+    use broadcast::error::RecvError;
+    loop {
+        let Some(receiver) = tokens else { return std::future::pending().await };
+        match receiver.recv().await {
+            Ok(token) => return token,
+            Err(RecvError::Lagged(_)) => {}
+            Err(RecvError::Closed) => *tokens = None,
+        }
+    }
+}
