@@ -7,6 +7,8 @@ use serde::Serialize;
 use serde_json::Value;
 use tokio::sync::watch;
 
+use crate::service::Service;
+
 /// So many calls are kept whole; all are counted.
 const KEPT: usize = 1_000;
 
@@ -57,7 +59,7 @@ impl Calls {
 /// Where calls are written down.
 pub(crate) struct Ledger {
     calls: Mutex<Calls>,
-    failed_once: Mutex<HashSet<String>>,
+    failed_once: Mutex<HashSet<(Service, String)>>,
     total: watch::Sender<usize>,
 }
 
@@ -86,9 +88,9 @@ impl Ledger {
         lock(&self.calls).clone()
     }
 
-    /// Whether a call with this body is the first that asks.
-    pub(crate) fn is_first(&self, digest: &str) -> bool {
-        lock(&self.failed_once).insert(digest.to_owned())
+    /// Whether a call of this service with this body is the first that asks.
+    pub(crate) fn is_first(&self, service: Service, digest: &str) -> bool {
+        lock(&self.failed_once).insert((service, digest.to_owned()))
     }
 
     /// Waits until there were so many calls.

@@ -52,7 +52,7 @@ fn refusal(
         Behaviour::Unknown => Some(Refusal::unknown_model(service, &request.model)),
         Behaviour::RateLimited { retry_after } => Some(Refusal::rate_limit(retry_after)),
         Behaviour::Overloaded => Some(Refusal::overloaded()),
-        Behaviour::FailsOnce => ledger.is_first(&request.digest).then(Refusal::internal),
+        Behaviour::FailsOnce => ledger.is_first(service, &request.digest).then(Refusal::internal),
         Behaviour::Midway => (!request.stream).then(Refusal::internal),
         _ => None,
     }
@@ -89,10 +89,10 @@ fn parts(service: Service, request: &Request, behaviour: Behaviour) -> (Vec<Byte
 const PAGE: &str =
     "<!doctype html><title>Bad gateway</title><h1>Bad gateway</h1><p>Please try again.</p>";
 
-/// A stream goes on with a KiB of text a millisecond; a body with a letter every 20.
+/// A stream goes on with 16 KiB of text a millisecond; a body with a letter every 20.
 fn endless(service: Service, request: &Request) -> Ending {
     let (again, pause) = match request.stream {
-        true => (service.piece(request, &"on and on ".repeat(100)), 1),
+        true => (service.piece(request, &"on and on ".repeat(1_638)), 1),
         false => ("o".to_owned(), 20),
     };
     Ending::Never { again, pause: Duration::from_millis(milliseconds(request, pause)) }

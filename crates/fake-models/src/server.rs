@@ -28,16 +28,22 @@ pub struct FakeModels {
 
 struct Shared {
     ledger: Ledger,
-    /// How many hold answers back.
-    holds: watch::Sender<usize>,
+    /// The models whose answers are held back, once for each who holds them.
+    held: watch::Sender<Vec<String>>,
 }
 
-/// Answers are held back until it is dropped. Calls are counted all the same.
-pub struct Held(Arc<Shared>);
+/// Answers of a model are held back until it is dropped. Calls are counted all the same.
+pub struct Held {
+    shared: Arc<Shared>,
+    model: String,
+}
 
 impl Drop for Held {
     fn drop(&mut self) {
-        self.0.holds.send_modify(|holds| *holds -= 1);
+        self.shared.held.send_modify(|held| {
+            let place = held.iter().position(|model| *model == self.model);
+            place.map(|place| held.swap_remove(place));
+        });
     }
 }
 
@@ -51,7 +57,8 @@ impl FakeModels {
     pub async fn listen(port: u16) -> std::io::Result<FakeModels> {
         let listener = TcpListener::bind(("127.0.0.1", port)).await?;
         let port = listener.local_addr()?.port();
-        let shared = Arc::new(Shared { ledger: Ledger::new(), holds: watch::Sender::new(0) });
+        let shared =
+            Arc::new(Shared { ledger: Ledger::new(), held: watch::Sender::new(Vec::new()) });
         let router = router(Arc::clone(&shared));
         let task = tokio::spawn(async move {
             if let Err(error) = axum::serve(listener, router).await {
@@ -76,10 +83,10 @@ impl FakeModels {
         self.shared.ledger.reached(count).await;
     }
 
-    /// Holds all answers back from now on.
-    pub fn hold(&self) -> Held {
-        self.shared.holds.send_modify(|holds| *holds += 1);
-        Held(Arc::clone(&self.shared))
+    /// Holds the answers of a model back from now on.
+    pub fn hold(&self, model: &str) -> Held {
+        self.shared.held.send_modify(|held| held.push(model.to_owned()));
+        Held { shared: Arc::clone(&self.shared), model: model.to_owned() }
     }
 }
 
@@ -116,9 +123,11 @@ async fn handle(
     let digest = identity(&body);
     let body: Value = serde_json::from_slice(&body)
         .unwrap_or_else(|_| Value::from(String::from_utf8_lossy(&body)));
-    shared.ledger.record(call(service, &uri, &headers, &body, &digest));
+    let call = call(service, &uri, &headers, &body, &digest);
+    let model = call.model.clone();
+    shared.ledger.record(call);
     // The sender lives as long as what is shared, so waiting cannot fail.
-    let _ = shared.holds.subscribe().wait_for(|holds| *holds == 0).await;
+    let _ = shared.held.subscribe().wait_for(|held| !held.contains(&model)).await;
     let request = service.admit(&headers).and_then(|()| Request::read(service, &body, &digest));
     match request {
         Ok(request) => reply(service, &shared.ledger, &request).await,

@@ -59,13 +59,15 @@ async fn calls_are_counted_and_keys_are_not_kept() {
 }
 
 #[tokio::test]
-async fn answers_are_held_back_until_they_are_let_go() {
+async fn answers_of_a_model_are_held_back_until_they_are_let_go() {
     let fake = start().await;
-    let held = fake.hold();
-    let call = tokio::spawn(chat(&fake, "fake", "[[answer: late]]", false).send());
+    let (first, second) = (fake.hold("held"), fake.hold("held"));
+    let call = tokio::spawn(chat(&fake, "held", "[[answer: late]]", false).send());
     fake.reached(1).await;
+    drop(first);
+    assert_eq!(answer(&fake, "free", "[[answer: now]]").await, "now");
     assert!(!call.is_finished());
-    drop(held);
+    drop(second);
     assert_eq!(text(call.await.unwrap().unwrap()).await, "late");
 }
 

@@ -19,7 +19,7 @@ use refusal::Refusal;
 use request::Request;
 
 /// A service, by its wire format and its customs.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum Service {
     OpenAi,
     /// OpenAI's format, with the cost told and comments in the stream.
