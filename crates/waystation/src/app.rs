@@ -61,6 +61,9 @@ impl App {
             Arc::clone(&trusted_client),
             Arc::clone(&client),
         );
+        let mut settings = config.engine;
+        settings.is_resident = is_resident;
+        settings.run_budget = config.models.run_budget;
         let models = Arc::new(Models::new(ModelParts {
             directory: Arc::new(directory),
             price: price(config.prices),
@@ -68,8 +71,6 @@ impl App {
             redis: config.redis.clone(),
             settings: config.models,
         }));
-        let mut settings = config.engine;
-        settings.is_resident = is_resident;
         let parts = Parts {
             store,
             registry: Registry::standard(Arc::clone(&client), Arc::clone(&models)),

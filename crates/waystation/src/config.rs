@@ -96,6 +96,9 @@ impl Config {
             retention: retention(lookup)?,
             ..defaults
         };
+        let providers = Providers::from_lookup(lookup)?;
+        let models = ModelSettings::from_lookup(lookup)?;
+        check_limits(&models, &providers)?;
         Ok(Config {
             data,
             engine,
@@ -116,9 +119,9 @@ impl Config {
                 1,
                 waystation_core::limits::NODES_PER_PLAN,
             )?,
-            providers: Providers::from_lookup(lookup)?,
+            providers,
             prices: prices(lookup)?,
-            models: ModelSettings::from_lookup(lookup)?,
+            models,
             shutdown_grace: Duration::from_secs(number(
                 lookup,
                 "WAYSTATION_SHUTDOWN_SECONDS",
@@ -168,6 +171,18 @@ fn number(lookup: Lookup<'_>, name: &str, least: usize, default: usize) -> Resul
 fn retention(lookup: Lookup<'_>) -> Result<Option<Duration>, Error> {
     let days = number(lookup, "WAYSTATION_RETENTION_DAYS", 0, 30)? as u64;
     Ok((days > 0).then(|| Duration::from_secs(days * 24 * 3_600)))
+}
+
+/// A limit for a provider that does not exist would have no effect.
+fn check_limits(models: &ModelSettings, providers: &Providers) -> Result<(), Error> {
+    let known = || providers.setups.keys().map(String::as_str);
+    let unknown = models.limits.providers().find(|name| known().all(|known| known != *name));
+    let Some(name) = unknown else { return Ok(()) };
+    let error = setting(&format!("WAYSTATION_MODEL_LIMITS names no provider with {name}"));
+    Err(match nearest(name, known()).first() {
+        Some(near) => error.with_hint(format!("did you mean {near}?")),
+        None => error,
+    })
 }
 
 fn prices(lookup: Lookup<'_>) -> Result<Prices, Error> {

@@ -63,7 +63,8 @@ impl Attempt {
     }
 
     pub(super) fn make(self, ties: &Arc<RunTies>, purse: Purse) -> Underway {
-        let ambience = Ambience::new(Arc::clone(ties), (self.node, self.number), purse);
+        let ambience =
+            Ambience::new(Arc::clone(ties), (self.node, self.number), purse, self.secrets.clone());
         Underway { node: self.node, work: Some(self.run(ambience).boxed()) }
     }
 

@@ -14,6 +14,7 @@ use waystation_core::usage::Usage;
 use super::Outcome;
 use crate::id::RunId;
 use crate::limits::TOKENS_BEHIND;
+use crate::secret::Secret;
 
 /// A piece of a model's answer, told while the answer is being made. It is live only: the journal
 /// has the whole answer.
@@ -82,6 +83,8 @@ struct Attempt {
     node: NodeIndex,
     number: u32,
     purse: Purse,
+    /// What must not be seen of what the attempt works with.
+    secrets: Vec<Secret>,
     spent: Mutex<Usage>,
     /// Waits under way; while there are any, the attempt's time stands still.
     pauses: watch::Sender<u32>,
@@ -95,9 +98,14 @@ impl fmt::Debug for Ambience {
 
 impl Ambience {
     /// The ties of an attempt at a node.
-    pub fn new(ties: Arc<RunTies>, (node, number): (NodeIndex, u32), purse: Purse) -> Ambience {
+    pub fn new(
+        ties: Arc<RunTies>,
+        (node, number): (NodeIndex, u32),
+        purse: Purse,
+        secrets: Vec<Secret>,
+    ) -> Ambience {
         let (spent, pauses) = (Mutex::default(), watch::Sender::new(0));
-        let shared = Attempt { ties, node, number, purse, spent, pauses };
+        let shared = Attempt { ties, node, number, purse, secrets, spent, pauses };
         Ambience { shared: Arc::new(shared) }
     }
 
@@ -105,7 +113,7 @@ impl Ambience {
     pub fn alone() -> Ambience {
         let places = Arc::new(Semaphore::new(Semaphore::MAX_PERMITS));
         let ties = RunTies::new(RunId::new(), places);
-        Ambience::new(Arc::new(ties), (0, 1), Purse::default())
+        Ambience::new(Arc::new(ties), (0, 1), Purse::default(), Vec::new())
     }
 
     /// The run.
@@ -117,6 +125,11 @@ impl Ambience {
     pub fn workflow(&self) -> (&str, &str) {
         let (namespace, name) = &self.shared.purse.workflow;
         (namespace, name)
+    }
+
+    /// The secrets that the attempt works with, for those who pass on what it gets before it ends.
+    pub fn secrets(&self) -> &[Secret] {
+        &self.shared.secrets
     }
 
     /// Waits for something without using up the attempt's time; the reason is shown meanwhile.

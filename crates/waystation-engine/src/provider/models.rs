@@ -21,7 +21,7 @@ use crate::event::redis::RedisConfig;
 use crate::event::redis::values::RedisValues;
 use crate::id::now_ms;
 use crate::node::Ambience;
-use crate::secret::Secret;
+use crate::secret::{Redactor, Secret};
 use crate::store::{Store, day_of};
 
 pub use super::directory::Entry;
@@ -158,7 +158,14 @@ impl Query {
     }
 
     /// Whether somebody wants to hear the pieces of the answer.
+    ///
+    /// A secret that comes back in pieces could not be recognised, but for the key, which providers
+    /// keep out of the pieces themselves.
     fn is_heard(&self, ambience: &Ambience) -> bool {
+        let key = self.key.as_ref().ok().and_then(Option::as_ref).map(Secret::expose);
+        if ambience.secrets().iter().any(|secret| Some(secret.expose()) != key) {
+            return false;
+        }
         self.stream.unwrap_or_else(|| ambience.is_watched())
     }
 
@@ -303,7 +310,9 @@ impl Models {
         let outcome = query.provider.ask(&query.question, manner).await;
         let latency_ms = call.latency_ms();
         match outcome {
-            Ok(reply) => {
+            Ok(mut reply) => {
+                // Before it is kept for others, or shared with those who ask the same.
+                redact(&mut reply.text, ambience.secrets());
                 let usage = self.usage(query, &reply);
                 ambience.spend(&usage);
                 turn.used(usage.paid_tokens);
@@ -378,6 +387,12 @@ fn heed(turn: &Turn, failure: &Failure) {
         (failure.code, failure.class)
     {
         turn.pause(Duration::from_millis(wait));
+    }
+}
+
+fn redact(text: &mut String, secrets: &[Secret]) {
+    if !secrets.is_empty() {
+        *text = Redactor::new(secrets).redact_text(text).into_owned();
     }
 }
 

@@ -26,7 +26,7 @@ fn ties() -> Arc<RunTies> {
 }
 
 fn ambience(ties: &Arc<RunTies>, node: u32) -> Ambience {
-    Ambience::new(Arc::clone(ties), (node, 1), Purse::default())
+    Ambience::new(Arc::clone(ties), (node, 1), Purse::default(), Vec::new())
 }
 
 async fn turn(limiter: &Limiter, tokens: u64) -> Turn {

@@ -105,7 +105,7 @@ fn uncached(text: &str) -> Ask {
 
 fn ambience(purse: Purse) -> (Arc<RunTies>, Ambience) {
     let ties = Arc::new(RunTies::new(RunId::new(), Arc::new(Semaphore::new(10))));
-    (ties.clone(), Ambience::new(ties, (0, 1), purse))
+    (ties.clone(), Ambience::new(ties, (0, 1), purse, Vec::new()))
 }
 
 fn tokens(tokens: u64) -> Budget {
@@ -320,6 +320,24 @@ async fn without_a_key_only_cached_answers_are_given() {
     let key = Some(Secret::new("of the request".into()));
     assert!(!models.ask(Ask { key, ..ask("q") }, &alone).await.unwrap().cached);
     assert!(models.ask(ask("q"), &alone).await.unwrap().cached);
+}
+
+#[tokio::test]
+async fn a_secret_in_an_answer_is_neither_kept_for_others_nor_told_in_pieces() {
+    let script = script([]);
+    let models = models(&script);
+    let ties = Arc::new(RunTies::new(RunId::new(), Arc::new(Semaphore::new(1))));
+    let secret = Secret::new("answer".into());
+    let with = |secrets| Ambience::new(ties.clone(), (0, 1), Purse::default(), secrets);
+    let mut told = ties.listen();
+    models.ask(ask("q"), &with(vec![secret.clone()])).await.unwrap();
+    assert!(told.try_recv().is_err());
+    let other = models.ask(ask("q"), &Ambience::alone()).await.unwrap();
+    assert_eq!((other.text.as_str(), other.cached), ("an [redacted]", true));
+    // The key alone is the providers' to keep.
+    let keyed = Ask { key: Some(secret.clone()), ..uncached("q") };
+    models.ask(keyed, &with(vec![secret])).await.unwrap();
+    assert_eq!(&*told.try_recv().unwrap().text, "an ");
 }
 
 #[tokio::test]
