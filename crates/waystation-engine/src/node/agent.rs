@@ -113,10 +113,10 @@ mod tests {
         Agent { client: Arc::new(open_client()), models: script.models() }
     }
 
-    fn config(url: &str, tool: Value, fallback: &str) -> Value {
+    fn config(url: &str, tool: impl Into<Value>, fallback: &str) -> Value {
         let endpoint = json!({ "endpoint_url": url, "api_url": "https://api.test/weather" });
         json!({
-            "decision": { "tool": tool, "llm_response": "as I think" },
+            "decision": { "tool": tool.into(), "llm_response": "as I think" },
             "tools": [{ "id": "weather", "name": "Weather data", "endpoint": endpoint }],
             "fallback": fallback,
             "prompt": "Answer it yourself.",
@@ -130,7 +130,7 @@ mod tests {
         let told = json!({ "success": true, "status": 200, "body": { "rain": true } });
         let server = Server::start(move |_| reply(200, "", told.to_string())).await;
         let script = Scripted::new([""; 0]);
-        let config = config(&server.url("/"), json!(0), "skip");
+        let config = config(&server.url("/"), 0, "skip");
         let completion = attempt(&agent(&script), config).await.expect("data");
         let text = completion.output["text"].as_str().expect("text").to_owned();
         let text = text.replace(&server.url("/"), "http://worker/");
@@ -175,10 +175,10 @@ mod tests {
     async fn what_goes_wrong_is_said() {
         let server = Server::start(|_| reply(500, "", "")).await;
         for (tool, fallback, expected) in [
-            (json!(0), "llm", "Agent endpoint call failed: Endpoint worker error: 500 - "),
-            (json!(1), "llm", "agent settings: the decision is none of the tools"),
-            (json!(null), "llm", "The model's answer is empty"),
-            (json!(null), "nap", "agent settings: unknown variant `nap`, expected `llm` or `skip`"),
+            (Some(0), "llm", "Agent endpoint call failed: Endpoint worker error: 500 - "),
+            (Some(1), "llm", "agent settings: the decision is none of the tools"),
+            (None, "llm", "The model's answer is empty"),
+            (None, "nap", "agent settings: unknown variant `nap`, expected `llm` or `skip`"),
         ] {
             let config = config(&server.url("/"), tool, fallback);
             let failure = attempt(&agent(&Scripted::new([""])), config).await.expect_err(expected);

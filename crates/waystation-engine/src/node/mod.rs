@@ -95,9 +95,8 @@ pub struct Registry {
 impl Registry {
     /// The types that the engine comes with.
     pub fn standard(client: Arc<HttpClient>, models: Arc<Models>) -> Registry {
+        let (client, models) = (move || Arc::clone(&client), move || Arc::clone(&models));
         let effect = |effect: Arc<dyn Effect>| NodeType::Effect(effect);
-        let models = || Arc::clone(&models);
-        let client = || Arc::clone(&client);
         let mut registry = Registry { types: HashMap::new() };
         registry.add("start", NodeType::Pure(control::start));
         registry.add("end", NodeType::Pure(control::end));

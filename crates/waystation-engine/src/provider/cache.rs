@@ -16,7 +16,7 @@ use crate::store::codec::content_hash;
 /// Where answers are kept.
 pub(super) enum Shelf {
     /// Shared by all who use this Redis.
-    Redis(RedisValues),
+    Redis(Box<RedisValues>),
     /// Beside the journal.
     Store(Arc<dyn Store>),
 }
@@ -119,4 +119,85 @@ fn message(message: &Message) -> Value {
         Role::Assistant => "assistant",
     };
     json!({ "role": role, "content": message.text })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::memory::MemoryStore;
+
+    fn question() -> Question {
+        let message = |role, text: &str| Message { role, text: text.into() };
+        Question {
+            model: "m".into(),
+            messages: vec![message(Role::System, "s"), message(Role::User, "u")],
+            temperature: Some(0.7),
+            max_tokens: Some(5),
+            schema: Some(json!({"b": {"d": 1, "c": [{"f": 1, "e": 2}]}, "a": 1})),
+        }
+    }
+
+    fn reply() -> Reply {
+        Reply {
+            text: "an answer".into(),
+            model: "m-1".into(),
+            finish: Finish::Stop,
+            prompt_tokens: 3,
+            completion_tokens: 4,
+            nano_usd: Some(5),
+        }
+    }
+
+    #[test]
+    fn the_key_is_the_digest_of_canonical_json() {
+        let canonical = concat!(
+            r#"{"messages":[{"content":"s","role":"system"},{"content":"u","role":"user"}],"#,
+            r#""model":"m","parameters":{"max_tokens":5,"schema":{"a":1,"b":{"c":[{"e":2,"f":1}],"#,
+            r#""d":1}},"temperature":0.7},"provider":"p"}"#
+        );
+        let expected = format!("llm:cache:{}", content_hash(canonical.as_bytes()));
+        assert_eq!(key("p", &question()), expected);
+        let schema = Some(json!({"a": 1, "b": {"c": [{"e": 2, "f": 1}], "d": 1}}));
+        assert_eq!(key("p", &Question { schema, ..question() }), expected, "whatever the order");
+    }
+
+    #[test]
+    fn all_that_decides_an_answer_is_in_the_key() {
+        let swapped = || question().messages.into_iter().rev().collect();
+        let keys = [
+            key("p", &question()),
+            key("q", &question()),
+            key("p", &Question { model: "n".into(), ..question() }),
+            key("p", &Question { messages: swapped(), ..question() }),
+            key("p", &Question { temperature: None, ..question() }),
+            key("p", &Question { max_tokens: Some(6), ..question() }),
+            key("p", &Question { schema: None, ..question() }),
+        ];
+        let different: std::collections::HashSet<&String> = keys.iter().collect();
+        assert_eq!(different.len(), keys.len());
+    }
+
+    #[tokio::test]
+    async fn complete_answers_are_kept_for_their_time() {
+        let store: Arc<dyn Store> = Arc::new(MemoryStore::default());
+        let cache = |keep| Cache::new(Shelf::Store(store.clone()), keep);
+        let hour = cache(Duration::from_secs(3_600));
+        for incomplete in [
+            Reply { finish: Finish::Length, ..reply() },
+            Reply { finish: Finish::Filtered, ..reply() },
+            Reply { finish: Finish::Other, ..reply() },
+            Reply { text: String::new(), ..reply() },
+            Reply { text: "x".repeat(ANSWER_BYTES_CACHED), ..reply() },
+        ] {
+            hour.put("k", &incomplete).await;
+            assert_eq!(hour.get("k").await, None);
+        }
+        hour.put("k", &reply()).await;
+        let kept = Reply { nano_usd: None, ..reply() };
+        assert_eq!(hour.get("k").await, Some(kept));
+        cache(Duration::ZERO).put("k", &reply()).await;
+        assert_eq!(hour.get("k").await, None, "its time is over");
+        store.put_cached_answer("k", b"other".to_vec(), u64::MAX).await.unwrap();
+        assert_eq!(hour.get("k").await, None, "what cannot be read is a miss");
+    }
 }

@@ -73,8 +73,8 @@ pub struct Answer {
     pub latency_ms: u64,
 }
 
-/// What a call of a model costs, in billionths of a US dollar, by the provider, the model, and its
-/// tokens sent and received, where that is known.
+/// What a call costs, in billionths of a US dollar, by provider, model, and tokens sent and received,
+/// where that is known.
 pub type Price = Arc<dyn Fn(&str, &str, u64, u64) -> Option<u64> + Send + Sync>;
 
 /// What models are made of.
@@ -174,7 +174,7 @@ impl Models {
     pub fn new(parts: impl Into<ModelParts>) -> Models {
         let ModelParts { directory, price, store, redis, settings } = parts.into();
         let shelf = match redis {
-            Some(config) => Some(Shelf::Redis(RedisValues::new(config))),
+            Some(config) => Some(Shelf::Redis(Box::new(RedisValues::new(config)))),
             None => store.clone().map(Shelf::Store),
         };
         Models {
@@ -318,10 +318,12 @@ impl Models {
         }
     }
 
+    /// What a call used. Its price goes by the model asked for, or else by the one that answered.
     fn usage(&self, query: &Query, reply: &Reply) -> Usage {
         let Reply { prompt_tokens, completion_tokens, nano_usd, .. } = *reply;
-        let model = &query.question.model;
-        let price = || (self.price)(&query.name, model, prompt_tokens, completion_tokens);
+        let price =
+            |model: &str| (self.price)(&query.name, model, prompt_tokens, completion_tokens);
+        let price = || price(&query.question.model).or_else(|| price(&reply.model));
         Usage {
             calls: 1,
             cached: 0,

@@ -8,7 +8,7 @@
 
 pub(crate) mod codec;
 #[cfg(test)]
-mod conformance;
+pub(crate) mod conformance;
 #[cfg(test)]
 pub(crate) mod memory;
 pub mod sqlite;

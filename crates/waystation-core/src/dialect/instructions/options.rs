@@ -4,7 +4,7 @@ use std::collections::HashSet;
 
 use serde_json::{Map, Value, json};
 
-use super::super::definition::{METHODS, header_problems, is_web_address};
+use super::super::definition::{METHODS, header_problems, is_absolute_address, is_web_address};
 use super::fields::Fields;
 use super::template;
 use crate::limits::{ENDPOINT_RETRIES, ENDPOINT_WAIT_MS, NAME_BYTES, OPTIONS_PER_NODE};
@@ -89,8 +89,8 @@ fn check_id(id: &str, fields: &mut Fields<'_>, seen: &mut HashSet<String>) {
 
 /// The settings of a call that are the same for every type of instruction.
 pub(super) fn endpoint(fields: &mut Fields<'_>) -> Option<Map<String, Value>> {
-    let endpoint_url = address("endpointUrl", fields);
-    let api_url = address("apiUrl", fields);
+    let endpoint_url = worker(fields);
+    let api_url = api(fields);
     let mut settings = Map::new();
     settings.insert("endpoint_url".into(), endpoint_url.unwrap_or_default().into());
     settings.insert("api_url".into(), api_url.unwrap_or_default().into());
@@ -109,13 +109,30 @@ pub(super) fn endpoint(fields: &mut Fields<'_>) -> Option<Map<String, Value>> {
     Some(settings)
 }
 
-/// An http or https URL, a path on this server, or a template that becomes one.
-fn address(name: &'static str, fields: &mut Fields<'_>) -> Option<String> {
+/// Where a worker stands: a URL, a path on this server, or a template that becomes one.
+fn worker(fields: &mut Fields<'_>) -> Option<String> {
+    let what = "an http or https URL or a path on this server";
+    address("endpointUrl", is_web_address, what, fields)
+}
+
+/// What a worker calls, which may be on another host than this server; samples are called directly.
+fn api(fields: &mut Fields<'_>) -> Option<String> {
+    let is_sample = |url: &str| is_web_address(url) && url.contains("/mock/");
+    let is_api = |url: &str| is_absolute_address(url) || is_sample(url);
+    address("apiUrl", is_api, "an http or https URL", fields)
+}
+
+fn address(
+    name: &'static str,
+    is_right: impl Fn(&str) -> bool,
+    what: &str,
+    fields: &mut Fields<'_>,
+) -> Option<String> {
     let url = fields.required_text(name)?;
-    if url.contains("{{") || is_web_address(&url) {
+    if url.contains("{{") || is_right(&url) {
         return Some(template::text(name, url, fields));
     }
-    fields.must(name, &format!("an http or https URL or a path on this server, not {url}"))
+    fields.must(name, &format!("{what}, not {url}"))
 }
 
 fn method(fields: &mut Fields<'_>) -> Option<String> {

@@ -54,7 +54,7 @@ impl Limiter {
         tokens: u64,
         ambience: &Ambience,
     ) -> Result<Turn, Failure> {
-        let provider = Arc::clone(&key.0);
+        let provider = shown(&key.0);
         let lane = self.lane(key);
         let mut waited = false;
         match lane.enter(ambience.run(), tokens) {
@@ -101,6 +101,13 @@ impl Drop for Turn {
     fn drop(&mut self) {
         self.lane.leave();
     }
+}
+
+/// A provider in messages: an address that a request names may hold more than its host.
+fn shown(provider: &str) -> String {
+    let url = provider.contains("://").then(|| url::Url::parse(provider).ok()).flatten();
+    let host = url.as_ref().and_then(url::Url::host_str);
+    host.unwrap_or(provider).to_owned()
 }
 
 /// A call that waits, in the metrics.

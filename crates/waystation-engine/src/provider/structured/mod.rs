@@ -1,15 +1,18 @@
 //! Answers that are JSON and follow a schema: asked for, mended where that is plain, and asked for once
 //! more with what was wrong.
 //!
-//! - [`schema`]: which schemas are taken, and whether a value follows one
-//! - [`reading`]: from a model's text to a value
+//! - `schema`: which schemas are taken, and whether a value follows one
+//! - `bounds`: how large a schema may be, and the work of checking by it
+//! - `reading`: from a model's text to a value
+//! - `lenient`: JSON as models misspell it
 
+mod bounds;
+mod lenient;
 mod reading;
 mod schema;
 
 use std::fmt;
 use std::sync::Arc;
-use std::time::Duration;
 
 use serde_json::Value;
 use waystation_core::error::{Code, Failure};
@@ -21,13 +24,10 @@ use super::{Finish, Message, Role};
 use crate::node::Ambience;
 pub use schema::check_schema;
 
-/// How long checking one answer may take: a schema can make it long without end.
-const CHECK_TIME: Duration = Duration::from_secs(10);
 /// Letters of an unusable answer that a failure quotes.
 const QUOTED_LETTERS: usize = 200;
 /// Bytes of an unusable answer that the model is shown again.
 const REPEATED_BYTES: usize = 64 << 10;
-const CHECK_HINT: &str = "make the schema simpler";
 const LENGTH_HINT: &str = "raise max_tokens, or ask for less";
 
 /// An answer that follows the schema.
@@ -66,7 +66,7 @@ pub async fn ask(
     ask.cache = false;
     let second = models.ask(ask, ambience).await?;
     match examine(&second, &compiled).await? {
-        Ok(reading) => Ok(structured(reading, both(first, second), 2)),
+        Ok(reading) => Ok(structured(reading, both(&first, second), 2)),
         Err(problem) => Err(problem.into_failure(&second)),
     }
 }
@@ -75,7 +75,7 @@ fn structured(reading: Reading, answer: Answer, rounds: u32) -> Structured {
     Structured { value: reading.value, answer, rounds, repaired: reading.is_repaired }
 }
 
-fn both(first: Answer, mut second: Answer) -> Answer {
+fn both(first: &Answer, mut second: Answer) -> Answer {
     second.usage.add(&first.usage);
     second.latency_ms = second.latency_ms.saturating_add(first.latency_ms);
     second.cached &= first.cached;
@@ -99,15 +99,8 @@ async fn examine(
 ) -> Result<Result<Reading, Problem>, Failure> {
     let (text, finish, schema) = (answer.text.clone(), answer.finish, Arc::clone(schema));
     let check = tokio::task::spawn_blocking(move || read_and_check(&text, finish, &schema));
-    match tokio::time::timeout(CHECK_TIME, check).await {
-        Ok(Ok(examined)) => Ok(examined),
-        Ok(Err(_)) => Err(Failure::fatal(Code::NodePanicked, "checking an answer hit a fault")),
-        Err(_) => {
-            let text = "Checking the model's answer by the schema takes too long";
-            let hint = Some(CHECK_HINT.to_owned());
-            Err(Failure { hint, ..Failure::fatal(Code::LimitExceeded, text) })
-        }
-    }
+    let fault = |_| Failure::fatal(Code::NodePanicked, "checking an answer hit a fault");
+    check.await.map_err(fault)
 }
 
 fn read_and_check(text: &str, finish: Finish, schema: &Schema) -> Result<Reading, Problem> {
@@ -133,17 +126,19 @@ impl fmt::Display for Problem {
 impl Problem {
     fn into_failure(self, answer: &Answer) -> Failure {
         let text = format!("The model's answer {self}");
-        match &self {
-            Problem::Cut(_) => {
-                let hint = Some(LENGTH_HINT.to_owned());
+        match self {
+            Problem::Cut(finish) => {
+                let hint = (finish == Finish::Length).then(|| LENGTH_HINT.to_owned());
                 Failure { hint, ..Failure::fatal(Code::ModelAnswer, text) }
             }
-            Problem::Unreadable(_) => {
-                let quoted: String = answer.text.chars().take(QUOTED_LETTERS).collect();
-                let text = format!("{text}; it begins {quoted:?}");
+            Problem::Unreadable(_) if !answer.text.trim().is_empty() => {
+                let begins: String = answer.text.chars().take(QUOTED_LETTERS).collect();
+                let text = format!("{text}; it begins {begins:?}");
                 Failure::retryable(Code::ModelAnswer, text, None)
             }
-            Problem::Violates(_) => Failure::retryable(Code::ModelAnswer, text, None),
+            Problem::Unreadable(_) | Problem::Violates(_) => {
+                Failure::retryable(Code::ModelAnswer, text, None)
+            }
         }
     }
 }

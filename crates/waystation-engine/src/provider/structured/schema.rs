@@ -5,21 +5,11 @@ use std::fmt;
 use jsonschema::{PatternOptions, ValidationError, Validator};
 use serde_json::Value;
 
-/// Bytes of a schema.
-const SCHEMA_BYTES: usize = 64 << 10;
-/// Nesting of a schema.
-const SCHEMA_DEPTH: usize = 64;
-/// Regular expressions in a schema, and bytes that each may take once compiled.
-const PATTERNS: usize = 100;
-const PATTERN_BYTES: usize = 256 << 10;
-/// Parts of a schema, each counted as often as references lead to it.
-const PARTS: usize = 10_000;
+use super::bounds::{self, PATTERN_BYTES};
+
 /// Violations that are named, and letters of each.
 const VIOLATIONS: usize = 10;
 const VIOLATION_LETTERS: usize = 200;
-
-/// Keywords that make the meaning of a reference depend on where it is met.
-const UNSUPPORTED: [&str; 4] = ["$dynamicRef", "$recursiveRef", "$anchor", "$dynamicAnchor"];
 
 /// Says what is wrong with a schema, if anything.
 pub fn check_schema(schema: &Value) -> Result<(), String> {
@@ -27,7 +17,10 @@ pub fn check_schema(schema: &Value) -> Result<(), String> {
 }
 
 /// A schema that values can be checked by.
-pub(super) struct Schema(Validator);
+pub(super) struct Schema {
+    source: Value,
+    validator: Validator,
+}
 
 /// What does not follow a schema.
 #[derive(Debug)]
@@ -38,27 +31,23 @@ pub(super) struct Violations {
 
 impl Schema {
     pub(super) fn new(schema: &Value) -> Result<Schema, String> {
-        if !schema.is_object() {
-            return Err("a JSON Schema is an object".to_owned());
-        }
-        check_depth(schema, SCHEMA_DEPTH)?;
-        if schema.to_string().len() > SCHEMA_BYTES {
-            return Err(format!("it is longer than {SCHEMA_BYTES} bytes"));
-        }
-        let mut survey = Survey { root: schema, patterns: 0, parts: 0, followed: Vec::new() };
-        survey.visit(schema)?;
+        bounds::check(schema)?;
         let patterns = PatternOptions::regex().size_limit(PATTERN_BYTES);
         let options = jsonschema::options().with_pattern_options(patterns).offline();
         let validator = options.build(schema).map_err(|problem| described(&problem))?;
-        Ok(Schema(validator))
+        Ok(Schema { source: schema.clone(), validator })
     }
 
     pub(super) fn check(&self, value: &Value) -> Result<(), Violations> {
-        if self.0.is_valid(value) {
+        if !bounds::are_kept(&self.source, value) {
+            let named = vec!["it is too deep or too large to be checked".to_owned()];
+            return Err(Violations { named, are_more: false });
+        }
+        if self.validator.is_valid(value) {
             return Ok(());
         }
-        let mut named: Vec<String> =
-            self.0.iter_errors(value).take(VIOLATIONS + 1).map(|one| described(&one)).collect();
+        let errors = self.validator.iter_errors(value).take(VIOLATIONS + 1);
+        let mut named: Vec<String> = errors.map(|one| described(&one)).collect();
         let are_more = named.len() > VIOLATIONS;
         named.truncate(VIOLATIONS);
         Err(Violations { named, are_more })
@@ -83,88 +72,6 @@ fn described(problem: &ValidationError<'_>) -> String {
     }
 }
 
-fn check_depth(value: &Value, left: usize) -> Result<(), String> {
-    if left == 0 {
-        return Err(format!("it is nested deeper than {SCHEMA_DEPTH}"));
-    }
-    children(value).try_for_each(|child| check_depth(child, left - 1))
-}
-
-fn children(value: &Value) -> Box<dyn Iterator<Item = &Value> + '_> {
-    match value {
-        Value::Object(fields) => Box::new(fields.values()),
-        Value::Array(items) => Box::new(items.iter()),
-        _ => Box::new(std::iter::empty()),
-    }
-}
-
-/// A walk through a schema along its references, which finds out how much checking by it may take.
-struct Survey<'a> {
-    root: &'a Value,
-    patterns: usize,
-    parts: usize,
-    /// The references that led here; one that leads back to itself is not followed again.
-    followed: Vec<&'a str>,
-}
-
-impl<'a> Survey<'a> {
-    fn visit(&mut self, part: &'a Value) -> Result<(), String> {
-        self.parts += 1;
-        if self.parts > PARTS {
-            return Err(format!("with its references followed it has more than {PARTS} parts"));
-        }
-        let Value::Object(fields) = part else {
-            return children(part).try_for_each(|child| self.visit(child));
-        };
-        for (name, child) in fields {
-            self.count_patterns(name, child)?;
-            match child {
-                Value::String(text) if name == "$ref" => self.follow(text)?,
-                Value::String(_) if UNSUPPORTED.contains(&name.as_str()) => {
-                    return Err(format!("{name} is not supported"));
-                }
-                Value::String(_) if name == "$id" && !std::ptr::eq(part, self.root) => {
-                    return Err("$id is supported at the top only".to_owned());
-                }
-                // Definitions count where references lead to them.
-                Value::Object(_) if matches!(name.as_str(), "$defs" | "definitions") => {}
-                _ => self.visit(child)?,
-            }
-        }
-        Ok(())
-    }
-
-    fn follow(&mut self, reference: &'a str) -> Result<(), String> {
-        let pointer =
-            reference.strip_prefix('#').filter(|rest| rest.is_empty() || rest.starts_with('/'));
-        let Some(pointer) = pointer else {
-            return Err(format!("$ref may only point into the schema itself (#/...): {reference}"));
-        };
-        if self.followed.contains(&reference) {
-            return Ok(());
-        }
-        let Some(target) = self.root.pointer(pointer) else {
-            return Err(format!("$ref points to nothing: {reference}"));
-        };
-        self.followed.push(reference);
-        let visited = self.visit(target);
-        self.followed.pop();
-        visited
-    }
-
-    fn count_patterns(&mut self, name: &str, value: &Value) -> Result<(), String> {
-        self.patterns += match value {
-            Value::String(_) if name == "pattern" => 1,
-            Value::Object(patterns) if name == "patternProperties" => patterns.len(),
-            _ => 0,
-        };
-        match self.patterns > PATTERNS {
-            true => Err(format!("it has more than {PATTERNS} regular expressions")),
-            false => Ok(()),
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use std::time::Instant;
@@ -178,6 +85,20 @@ mod tests {
             value = json!({ "items": value });
         }
         value
+    }
+
+    /// Definitions of which each is nothing but the next.
+    fn chain(length: usize) -> Value {
+        let next = |n| (format!("d{n}"), json!({ "$ref": format!("#/$defs/d{}", n + 1) }));
+        let mut definitions: serde_json::Map<String, Value> = (0..length).map(next).collect();
+        let last = json!({ "properties": { "a": { "$ref": "#" } } });
+        definitions.insert(format!("d{length}"), last);
+        json!({ "$defs": definitions, "$ref": "#/$defs/d0" })
+    }
+
+    fn deep(levels: usize) -> Value {
+        let text = format!("{}1{}", "{\"a\":".repeat(levels), "}".repeat(levels));
+        serde_json::from_str(&text).expect("JSON")
     }
 
     #[test]
@@ -194,6 +115,7 @@ mod tests {
             (json!(true), "a JSON Schema is an object"),
             (json!({ "type": "strin" }), ""),
             (json!({ "required": "a" }), ""),
+            (chain(1_000), "its references go through more than 64 others"),
             (nested(64, json!({})), "it is nested deeper than 64"),
             (json!({ "enum": ["a".repeat(65 << 10)] }), "it is longer than 65536 bytes"),
             (json!({ "$defs": doubled, "$ref": "#/$defs/d0" }), "with its references followed"),
@@ -256,15 +178,36 @@ mod tests {
     /// A schema and a value that are as deep as they may be do not exhaust a thread's stack.
     #[test]
     fn depth_is_survived() {
-        let mut schema = json!({ "properties": { "a": { "$ref": "#" } } });
+        let mut all = json!({ "properties": { "a": { "$ref": "#" } } });
         for _ in 0..29 {
-            schema = json!({ "allOf": [schema] });
+            all = json!({ "allOf": [all] });
         }
-        let text = format!("{}1{}", "{\"a\":".repeat(126), "}".repeat(126));
-        let value: Value = serde_json::from_str(&text).expect("JSON");
-        let check = move || Schema::new(&schema).expect("a schema").check(&value).is_ok();
-        let thread = std::thread::Builder::new().stack_size(2 << 20).spawn(check);
-        assert!(thread.expect("a thread").join().expect("no overflow"));
+        for schema in [all, chain(20), chain(60)] {
+            let check = move || {
+                let schema = Schema::new(&schema).expect("a schema");
+                (10..127).map(|levels| schema.check(&deep(levels)).is_ok()).collect::<Vec<bool>>()
+            };
+            let thread = std::thread::Builder::new().stack_size(2 << 20).spawn(check);
+            let fine = thread.expect("a thread").join().expect("no overflow");
+            assert!(fine[0]);
+        }
+    }
+
+    /// Each level of the value doubles the work.
+    #[test]
+    fn work_without_end_is_not_begun() {
+        let branch = |name| json!({ "properties": { "a": { "$ref": "#" } }, "required": [name] });
+        let schema = json!({ "anyOf": [branch("b"), branch("c")] });
+        let schema = Schema::new(&schema).expect("a schema");
+        let violations = schema.check(&deep(126)).expect_err("too much");
+        assert_eq!(violations.to_string(), "it is too deep or too large to be checked");
+        assert!(!schema.check(&deep(5)).expect_err("b or c").to_string().contains("too deep"));
+    }
+
+    #[test]
+    fn large_values_are_checked() {
+        let schema = Schema::new(&json!({ "items": { "type": "integer" } })).expect("a schema");
+        assert!(schema.check(&Value::from(vec![1; 1 << 20])).is_ok());
     }
 
     #[test]

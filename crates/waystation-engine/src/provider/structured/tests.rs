@@ -111,7 +111,7 @@ async fn each_unusable_answer_is_named() {
         told.push('\n');
     }
     insta::assert_snapshot!(told, @r#"
-    The model's answer is no JSON document: it is empty; it begins ""
+    The model's answer is no JSON document: it is empty
     The model's answer is no JSON document: expected value at line 1 column 1; it begins "Es ist warm."
     The model's answer was cut off at its greatest length
     The model's answer was cut short by the provider's filter

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use serde_json::{Value, json};
 
-use super::world::{Answer, Answers, Script, execute};
+use super::world::{Answer, Answers, Script, compiled, execute};
 use crate::dialect::instructions::reply;
 use crate::dialect::world::Story;
 
@@ -50,6 +50,34 @@ fn the_chain_of_all_kinds_runs_each_of_them() {
     let kinds: Vec<&str> = steps.iter().map(|step| step["type"].as_str().unwrap()).collect();
     assert_eq!(kinds, ["instruction", "instruction", "endpoint", "router", "thread"]);
     assert_eq!(steps[1]["branchTaken"], "true");
+}
+
+#[test]
+fn every_chain_in_the_guide_is_right() {
+    let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/instructions.md");
+    let guide = fs::read_to_string(file).expect("the guide");
+    let blocks = guide.split("```json\n").skip(1).filter_map(|rest| rest.split("```").next());
+    let chains: Vec<&str> = blocks.filter(|block| block.contains("\"instructions\"")).collect();
+    assert_eq!(chains.len(), 3);
+    for chain in chains {
+        let (_, compiled) = compiled(chain).unwrap_or_else(|errors| panic!("{errors:?}: {chain}"));
+        assert_eq!(compiled.warnings, [""; 0], "{chain}");
+    }
+}
+
+#[test]
+fn the_condition_in_the_guide_branches_as_it_says() {
+    let body = json!({ "context": "An error occurred", "provider": "echo", "instructions": [
+        { "instruction": "Report", "condition": {
+            "mode": "deterministic", "expression": "result contains 'error'",
+            "ifTrue": [2], "ifFalse": [1] } },
+        "All is well: say so",
+        "Explain what to do",
+    ]});
+    let status = status(&execute(&body.to_string(), Answers::new()).expect("a right request"));
+    let steps = status["output"]["steps"].as_array().unwrap();
+    let indices: Vec<&Value> = steps.iter().map(|step| &step["stepIndex"]).collect();
+    assert_eq!(indices, [0, 2]);
 }
 
 #[test]

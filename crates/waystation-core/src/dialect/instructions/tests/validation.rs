@@ -227,7 +227,14 @@ fn endpoints() {
     let cases = [
         (json!({ "endpointUrl": null }), "Missing required field: endpointUrl".to_owned()),
         (json!({ "apiUrl": "" }), "Missing required field: apiUrl".into()),
-        (json!({ "apiUrl": "api.test" }), format!("Field apiUrl must be {url} api.test")),
+        (
+            json!({ "apiUrl": "api.test" }),
+            "Field apiUrl must be an http or https URL, not api.test".into(),
+        ),
+        (
+            json!({ "apiUrl": "/echo" }),
+            "Field apiUrl must be an http or https URL, not /echo".into(),
+        ),
         (json!({ "endpointUrl": "//x" }), format!("Field endpointUrl must be {url} //x")),
         (
             json!({ "method": "FETCH" }),
@@ -249,6 +256,7 @@ fn endpoints() {
     for (changes, words) in cases {
         check(endpoint(), &changes, &[&format!("Instruction 0: {words}")]);
     }
+    check(endpoint(), &json!({ "apiUrl": "/endpoints/demo/mock/news" }), &[]);
     check(endpoint(), &json!({ "method": "patch", "apiUrl": "{{ previous }}", "retries": 0 }), &[]);
 }
 

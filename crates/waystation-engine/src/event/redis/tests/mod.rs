@@ -2,6 +2,7 @@
 
 mod server;
 mod upstash;
+mod values;
 
 use std::time::{Duration, Instant};
 
