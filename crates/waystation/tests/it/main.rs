@@ -8,6 +8,7 @@ mod execute;
 mod hostile;
 mod instructions;
 mod lifecycle;
+mod models;
 mod outgoing;
 mod redis;
 mod runs;
