@@ -119,7 +119,7 @@ type Failing = (&'static str, bool, usize, &'static str);
 
 const FAILING: [Failing; 14] = [
     ("fake-empty", false, 4, "The model's answer is empty"),
-    ("fake-filtered", false, 4, "The model's answer is empty: the provider withheld it"),
+    ("fake-filtered", false, 1, "The model's answer is empty: the provider withheld it"),
     ("fake-truncated", false, 4, "{} gave JSON that breaks off: {\"id\":"),
     ("fake-not-json", false, 4, "{} gave no JSON: That is not JSON."),
     ("fake-html", false, 4, "{} gave no JSON: <!doctype html>"),

@@ -84,7 +84,7 @@ async fn settings_that_say_nothing_or_too_much_are_refused() {
 }
 
 #[tokio::test]
-async fn an_answer_without_text_is_worth_another_attempt() {
+async fn an_answer_without_text_is_worth_another_attempt_unless_the_question_is_why() {
     let mut told = String::new();
     for (text, finish) in
         [("", Finish::Stop), (" \n", Finish::Length), ("", Finish::Filtered), ("", Finish::Other)]
@@ -92,14 +92,14 @@ async fn an_answer_without_text_is_worth_another_attempt() {
         let script = Scripted::new([(text, finish)]);
         let failure = ask(&script, json!({ "prompt": "p" })).await.expect_err("empty");
         assert_eq!(failure.code, Code::ModelAnswer);
-        assert_eq!(failure.class, Class::Retryable { after_ms: None });
-        told.push_str(&format!("{} ({})\n", failure.message, failure.hint().unwrap_or("no hint")));
+        let (class, hint) = (failure.class, failure.hint().unwrap_or("no hint"));
+        told.push_str(&format!("{} ({hint}, {class:?})\n", failure.message));
     }
     insta::assert_snapshot!(told, @"
-    The model's answer is empty (no hint)
-    The model's answer is empty: it reached its greatest length before it had any text (raise max_tokens)
-    The model's answer is empty: the provider withheld it (no hint)
-    The model's answer is empty (no hint)
+    The model's answer is empty (no hint, Retryable { after_ms: None })
+    The model's answer is empty: it reached its greatest length before it had any text (raise max_tokens, Fatal)
+    The model's answer is empty: the provider withheld it (no hint, Fatal)
+    The model's answer is empty (no hint, Retryable { after_ms: None })
     ");
 }
 

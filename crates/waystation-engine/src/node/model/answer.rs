@@ -26,7 +26,7 @@ pub(in crate::node) fn fields(answer: &Answer) -> Map<String, Value> {
     fields.into_iter().map(|(name, value)| (name.to_owned(), value)).collect()
 }
 
-/// Refuses an answer without text; another attempt may get one.
+/// Refuses an answer without text. Another attempt may get one, unless the question itself is why.
 pub(in crate::node) fn require_text(answer: &Answer) -> Result<(), Failure> {
     if !answer.text.trim().is_empty() {
         return Ok(());
@@ -37,7 +37,10 @@ pub(in crate::node) fn require_text(answer: &Answer) -> Result<(), Failure> {
         Finish::Stop | Finish::Other => "",
     };
     let text = format!("The model's answer is empty{why}");
-    let mut failure = Failure::retryable(Code::ModelAnswer, text, None);
+    let mut failure = match answer.finish {
+        Finish::Length | Finish::Filtered => Failure::fatal(Code::ModelAnswer, text),
+        Finish::Stop | Finish::Other => Failure::retryable(Code::ModelAnswer, text, None),
+    };
     failure.hint = (answer.finish == Finish::Length).then(|| "raise max_tokens".to_owned());
     Err(failure)
 }
