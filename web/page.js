@@ -134,17 +134,22 @@ function foldStatus(model, { status }) {
   const output = status.output ?? {};
   model.status = status.status;
   model.error = status.error ?? null;
+  model.errors = output.errors ?? [];
+  const hint = (number) =>
+    model.errors.find((error) => error.stepNumber === number)?.context?.hint;
   model.steps = (output.steps ?? []).map((step) => ({
     number: step.stepNumber,
     title: step.instruction,
     result: step.result,
     error: step.error,
+    hint: step.error ? hint(step.stepNumber) : null,
     aside: [
-      step.conditionEvaluated ? `condition: ${step.conditionResult} → ${step.branchTaken}` : null,
+      step.conditionEvaluated ? `condition: ${step.conditionResult}` : null,
+      step.usage?.total_tokens ? `${step.usage.total_tokens} tokens` : null,
+      step.usage?.cached ? "cached" : null,
       seconds(step.duration ?? 0),
     ],
   }));
-  model.errors = output.errors ?? [];
   model.logs = output.logs ?? [];
   const settled = model.steps.some((step) => step.number === model.live?.number);
   if (settled || hasEnded(model.status)) model.live = null;
@@ -152,6 +157,7 @@ function foldStatus(model, { status }) {
 
 /** A piece of an answer that is being made. Another attempt begins it anew. */
 function foldToken(model, { stepNumber, attempt, text }) {
+  if (model.steps.some((step) => step.number === stepNumber)) return;
   if (model.live?.number !== stepNumber || model.live.attempt !== attempt) {
     model.live = { number: stepNumber, attempt, text: "" };
   }
@@ -171,9 +177,14 @@ function foldDetail(model, detail) {
     tone: TONES[step.status],
     result: Object.keys(step.outputs ?? {}).length ? step.outputs : undefined,
     error: step.error,
+    hint: step.hint,
     aside: [step.status, seconds(step.execution_time ?? 0)],
   }));
   model.logs = detail.log.map((line) => ({ ...line, message: line.message }));
+}
+
+function failure(error, hint) {
+  return make("div", { class: "failure" }, error, hint ? make("p", { class: "hint" }, hint) : null);
 }
 
 function stepCard(step) {
@@ -184,7 +195,7 @@ function stepCard(step) {
   const tone = step.error ? "bad" : step.tone;
   const card = make("li", { class: "step", "data-tone": tone === "good" ? null : tone }, head);
   if (step.result !== undefined && step.result !== null) card.append(block(step.result, step.live));
-  if (step.error) card.append(make("div", { class: "failure" }, step.error));
+  if (step.error) card.append(failure(step.error, step.hint));
   return card;
 }
 
@@ -202,7 +213,7 @@ function presentStep(model) {
 
 function usageLine(detail) {
   const usage = detail?.usage;
-  if (!usage) return null;
+  if (!usage?.calls && !usage?.cached) return null;
   const parts = [
     `${usage.calls} ${usage.calls === 1 ? "call" : "calls"}`,
     `${usage.total_tokens} tokens`,
@@ -247,7 +258,7 @@ function render(model, parts) {
   parts.put("facts", times, () => make("p", { class: "facts" }, times.filter(Boolean).join(" · ")));
   const told = model.errors.length > 0 || model.steps.some((step) => step.error);
   parts.put("error", [model.error, told], () =>
-    model.error && !told ? make("div", { class: "failure" }, model.error) : null);
+    model.error && !told ? failure(model.error) : null);
   const present = presentStep(model);
   for (const step of present ? [...model.steps, present] : model.steps) {
     parts.put(`step ${step.number}`, step, () => stepCard(step), "steps");
@@ -263,8 +274,8 @@ function errorList(model) {
   const shown = new Set(model.steps.filter((step) => step.error).map((step) => step.number));
   const lines = model.errors.filter((error) => !shown.has(error.stepNumber));
   if (!lines.length) return null;
-  const line = (error) => make("div", { class: "failure" },
-    `${error.stepNumber ? `Step ${error.stepNumber}: ` : ""}${error.error}`);
+  const line = (error) => failure(
+    `${error.stepNumber ? `Step ${error.stepNumber}: ` : ""}${error.error}`, error.context?.hint);
   return make("div", {}, ...lines.map(line));
 }
 
@@ -301,8 +312,7 @@ function makeParts(view) {
 }
 
 function showFault(error) {
-  const line = error.hint ? `${error.message}\n${error.hint}` : error.message;
-  byId("view").replaceChildren(make("div", { class: "failure" }, line));
+  byId("view").replaceChildren(failure(error.message, error.hint));
 }
 
 let stopShowing = () => {};

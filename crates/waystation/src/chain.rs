@@ -22,8 +22,16 @@ pub async fn begin(app: &App, body: &str) -> Result<Begun, Refusal> {
 /// Begins as many runs as a request body asks for, all of them or none.
 pub async fn begin_batch(app: &App, body: &str) -> Result<Vec<Begun>, Refusal> {
     let request = Request::parse(body).map_err(Refusal::Invalid)?;
-    let count = request.count().map_err(|problem| Refusal::Invalid(vec![problem]))?;
-    let definition = define(app, &request)?;
+    let (count, definition) = match (request.count(), define(app, &request)) {
+        (Ok(count), definition) => (count, definition?),
+        (Err(problem), definition) => {
+            let mut problems = vec![problem];
+            if let Err(Refusal::Invalid(more)) = definition {
+                problems.extend(more);
+            }
+            return Err(Refusal::Invalid(problems));
+        }
+    };
     let mut begun = Vec::with_capacity(count);
     for _ in 0..count {
         match submit(app, &request, &definition).await {

@@ -17,6 +17,7 @@ use waystation_core::error::{Code, Error};
 use waystation_core::run::Run;
 use waystation_engine::driver::Engine;
 use waystation_engine::id::RunId;
+use waystation_engine::limits::TOKENS_BEHIND;
 use waystation_engine::node::ambience::Token;
 
 use super::Context;
@@ -37,7 +38,10 @@ pub(super) fn stream(context: &Context, id: RunId, run: Run) -> Result<Response,
     let place = context.watchers.clone().try_acquire_owned();
     let place = place.map_err(|_| Error::new(Code::Busy, "Too many runs are being watched"))?;
     let (sender, receiver) = mpsc::channel(EVENTS_WAITING);
-    let watcher = Watcher { engine: context.app.engine.clone(), id, run, reader: sender };
+    let engine = context.app.engine.clone();
+    // From now on: whoever is told the first status must not miss what follows it.
+    let tokens = engine.tokens(id);
+    let watcher = Watcher { engine, id, run, tokens, results_told: 0, reader: sender };
     tokio::spawn(watcher.work(place));
     let sse = Sse::new(events(receiver)).keep_alive(KeepAlive::new().interval(KEEP_ALIVE));
     let mut response = sse.into_response();
@@ -70,6 +74,9 @@ struct Watcher {
     engine: Engine,
     id: RunId,
     run: Run,
+    tokens: Option<broadcast::Receiver<Token>>,
+    /// Steps whose results the last status told: their pieces are of no use any more.
+    results_told: usize,
     reader: mpsc::Sender<Event>,
 }
 
@@ -83,13 +90,13 @@ impl Watcher {
                 Ok(Visit::Asleep) => sleep(ASLEEP).await,
                 Ok(Visit::Ended | Visit::Lost) | Err(Gone) => return,
             }
+            // Before the journal is read, so that the pieces of no later step are missed.
+            self.tokens = self.engine.tokens(self.id);
         }
     }
 
     /// Tells all that happens while the run is in memory.
     async fn visit(&mut self) -> Result<Visit, Gone> {
-        // Before the journal is read, so that the pieces of no later step are missed.
-        let mut tokens = self.engine.tokens(self.id);
         let engine = self.engine.clone();
         let entries = engine.follow(self.id, self.run.next_seq);
         pin_mut!(entries);
@@ -107,10 +114,10 @@ impl Watcher {
                     None => break,
                 },
                 () = sleep_until(told_at + PACE), if is_stale => {
-                    self.tell_status().await?;
+                    self.catch_up().await?;
                     (told_at, is_stale) = (Instant::now(), false);
                 }
-                token = next(&mut tokens) => {
+                token = next(&mut self.tokens) => {
                     // The journal tells of a step before its model is asked; this reader may be behind.
                     while self.is_ahead(&token) {
                         let Some(Ok(batch)) = entries.next().await else { break };
@@ -122,7 +129,7 @@ impl Watcher {
             }
         }
         if is_stale {
-            self.tell_status().await?;
+            self.catch_up().await?;
         }
         Ok(if self.run.outcome.is_some() { Visit::Ended } else { Visit::Asleep })
     }
@@ -133,7 +140,20 @@ impl Watcher {
         }
     }
 
-    async fn tell_status(&self) -> Result<(), Gone> {
+    /// Tells the pieces that were there before the status, and then the status.
+    async fn catch_up(&mut self) -> Result<(), Gone> {
+        for _ in 0..TOKENS_BEHIND {
+            let Some(Ok(token)) = self.tokens.as_mut().map(broadcast::Receiver::try_recv) else {
+                break;
+            };
+            self.tell_token(&token).await?;
+        }
+        self.tell_status().await
+    }
+
+    async fn tell_status(&mut self) -> Result<(), Gone> {
+        let begun = self.run.scheduler.begun().iter();
+        self.results_told = begun.filter(|item| self.run.item_result(**item).is_some()).count();
         let waiting = self.engine.waiting(self.id);
         let body =
             json!({ "instanceId": self.id.to_string(), "status": status(&self.run, &waiting) });
@@ -142,8 +162,9 @@ impl Watcher {
 
     /// Pieces of what is not a step's own result, such as a verdict, are nobody's business.
     async fn tell_token(&self, token: &Token) -> Result<(), Gone> {
-        let is_settled = self.run.status(token.node).is_settled();
-        let Some(step) = self.step(token).filter(|_| !is_settled) else { return Ok(()) };
+        let Some(step) = self.step(token).filter(|step| *step > self.results_told) else {
+            return Ok(());
+        };
         let (attempt, text) = (token.attempt, &*token.text);
         let body = json!({ "stepNumber": step, "attempt": attempt, "text": text });
         self.tell("token", body.to_string()).await

@@ -2,7 +2,7 @@
 
 use std::process::Stdio;
 
-use insta::{assert_json_snapshot, assert_snapshot};
+use insta::{allow_duplicates, assert_json_snapshot, assert_snapshot};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
@@ -371,7 +371,10 @@ async fn run_beside_a_server_runs_there() {
     let bad = run_with(server.data(), &["run", "-", "--json"], &[], "{}").await;
     assert_eq!(bad.code, Some(3));
     let reply: Value = serde_json::from_str(&bad.stdout).unwrap();
-    assert_eq!(reply["validation_errors"], json!(["Missing STEPS_CONFIG"]));
+    assert_eq!(
+        reply["validation_errors"],
+        json!(["Missing STEPS_CONFIG (of a pipeline) or instructions (of an instruction chain)"])
+    );
     let bad = run_with(server.data(), &["run", "-"], &[], "[]").await;
     assert_eq!(bad.code, Some(3), "{}", bad.stderr);
     let bad = run_with(server.data(), &["run", "-"], &[], "{}").await;
@@ -437,4 +440,163 @@ async fn a_run_that_another_command_cancels_is_not_called_interrupted() {
     let id = list["runs"][0]["execution_id"].as_str().unwrap();
     run(server.data(), &["runs", "cancel", id]).await;
     assert_eq!(waiting.await.unwrap().code, Some(1));
+}
+
+fn chain() -> Value {
+    json!({ "context": "It is fast.", "provider": "echo", "instructions": [
+        { "instruction": "Look.", "condition": { "mode": "deterministic",
+            "expression": "result contains 'fast'", "ifTrue": [2], "ifFalse": [1] } },
+        "Blame it.",
+        "Praise it.",
+    ] })
+}
+
+#[tokio::test]
+async fn a_chain_runs_here_and_beside_a_server() {
+    let server = Server::start().await;
+    let directory = with_flow(&chain());
+    for data in [directory.path(), server.data()] {
+        std::fs::write(data.join("flow.json"), chain().to_string()).unwrap();
+        let ended = run(data, &["run", "flow.json", "--input", "Is it fast?"]).await;
+        assert_eq!(ended.code, Some(0), "{}", ended.stderr);
+        assert_eq!(ended.stdout, "Praise it.\n\nLook.\n\nIs it fast?\n");
+        allow_duplicates! {
+            assert_snapshot!(still(&ended.stderr), @"
+        ✓ 1 Look. [time], 10 tokens
+          Look.
+        ✓ 2 Praise it. [time], 16 tokens
+          Praise it.
+        Completed in [time]: 2 steps, 26 tokens run [run]
+        ");
+        }
+        let ended = run(data, &["run", "flow.json", "--json", "-i", "It is slow."]).await;
+        assert_eq!((ended.code, ended.stderr.as_str()), (Some(0), ""));
+        let reply: Value = serde_json::from_str(&ended.stdout).unwrap();
+        assert_eq!(reply["status"]["status"], "complete");
+        assert_eq!(reply["status"]["output"]["steps"][1]["instruction"], "Blame it.");
+        assert_eq!(reply["usage"]["calls"], 2);
+    }
+    assert_eq!(server.get("/runs").await.1["runs"].as_array().unwrap().len(), 2);
+}
+
+#[tokio::test]
+async fn a_chain_that_fails_or_has_problems_is_explained() {
+    let server = Server::start().await;
+    let directory = TempDir::new().unwrap();
+    for data in [directory.path(), server.data()] {
+        let flow = json!({ "context": "x", "instructions": ["Look."] }).to_string();
+        let ended = run_with(data, &["run", "-"], &[], &flow).await;
+        assert_eq!((ended.code, ended.stdout.as_str()), (Some(1), ""));
+        allow_duplicates! {
+            assert_snapshot!(still(&ended.stderr), @r#"
+        ✗ 1 Look. [time]
+          Missing OPENAI_API_KEY
+          hint: set it in the environment or with `waystation secret set`; provider "echo" needs none
+        Failed in [time]: 1 step run [run]
+        "#);
+        }
+        let flow = json!({ "context": "x", "provider": "echoo", "instructions": [{}] }).to_string();
+        let ended = run_with(data, &["run", "-"], &[], &flow).await;
+        assert_eq!((ended.code, ended.stdout.as_str()), (Some(3), ""));
+        allow_duplicates! {
+            assert_snapshot!(still(&ended.stderr), @"
+        error: the definition has 2 problems
+          - Unknown provider: echoo (did you mean echo?)
+          - Instruction 0: Missing required field: instruction
+        ");
+        }
+        let ended = run_with(data, &["run", "-", "-i", "a", "-i", "b"], &[], &flow).await;
+        assert!(ended.stderr.contains("give --input once"), "{}", ended.stderr);
+    }
+}
+
+#[tokio::test]
+async fn validate_and_graph_describe_a_chain() {
+    let directory = with_flow(&chain());
+    let ended = run(directory.path(), &["validate", "flow.json"]).await;
+    assert_eq!((ended.code, ended.stderr.as_str()), (Some(0), "✓ 3 steps, no problems\n"));
+    let ended = run(directory.path(), &["graph", "flow.json"]).await;
+    assert_eq!(ended.code, Some(0), "{}", ended.stderr);
+    assert_snapshot!(ended.stdout, @r#"
+    flowchart TD
+      n0["0: Look."]
+      c0{"result contains 'fast'"}
+      n1["1: Blame it."]
+      n2["2: Praise it."]
+      n0 --> c0
+      c0 -->|true| n2
+      c0 -->|false| n1
+    "#);
+    for command in ["run", "validate", "graph"] {
+        let arguments = [command, "flow.json", "--format", "pipeline"];
+        let ended = run(directory.path(), &arguments).await;
+        assert_eq!(ended.code, Some(3), "{command}: {}", ended.stderr);
+        assert!(ended.stderr.contains("STEPS_CONFIG"), "{command}: {}", ended.stderr);
+    }
+}
+
+#[tokio::test]
+async fn models_are_listed_with_where_their_keys_are_and_tried() {
+    let server = Server::start().await;
+    let directory = TempDir::new().unwrap();
+    run_with(server.data(), &["secret", "set", "GEMINI_API_KEY"], &[], "sk-in-vault").await;
+    let settings = [
+        ("OPENAI_API_KEY", "sk-in-environment"),
+        ("WAYSTATION_MODEL_LIMITS", "openai concurrency=3 requests=500"),
+    ];
+    for (data, gemini) in [(directory.path(), "missing"), (server.data(), "secret")] {
+        let list = run_with(data, &["models", "--json"], &settings, "").await;
+        assert_eq!(list.code, Some(0), "{}", list.stderr);
+        let text = run_with(data, &["models"], &settings, "").await.stdout;
+        assert!(!list.stdout.contains("sk-") && !text.contains("sk-"), "{text}");
+        let list: Value = serde_json::from_str(&list.stdout).unwrap();
+        let find = |name: &str| {
+            let mut list = list.as_array().unwrap().iter();
+            list.find(|one| one["provider"] == name).unwrap().clone()
+        };
+        assert_eq!(find("gemini")["key"]["state"], gemini);
+        allow_duplicates! {
+            assert_json_snapshot!([find("openai"), find("echo")], @r#"
+        [
+          {
+            "provider": "openai",
+            "label": "OpenAI",
+            "address": "https://api.openai.com/v1",
+            "default_model": "gpt-5-nano",
+            "key": {
+              "state": "environment",
+              "name": "OPENAI_API_KEY"
+            },
+            "limits": {
+              "concurrency": 3,
+              "requests_per_minute": 500,
+              "tokens_per_minute": null
+            }
+          },
+          {
+            "provider": "echo",
+            "label": "Echo",
+            "address": null,
+            "default_model": "echo",
+            "key": {
+              "state": "not_needed",
+              "name": null
+            },
+            "limits": {
+              "concurrency": 64,
+              "requests_per_minute": null,
+              "tokens_per_minute": null
+            }
+          }
+        ]
+        "#);
+        }
+        assert!(text.contains("environment OPENAI_API_KEY"), "{text}");
+        let tried = run(data, &["models", "--test", "echo", "--json"]).await;
+        let tried: Value = serde_json::from_str(&tried.stdout).unwrap();
+        assert_eq!((&tried[0]["ok"], &tried[0]["model"]), (&json!(true), &json!("echo")));
+        let tried = run(data, &["models", "--test", "openai"]).await;
+        assert_eq!(tried.code, Some(1));
+        assert!(tried.stderr.contains("Missing OPENAI_API_KEY"), "{}", tried.stderr);
+    }
 }

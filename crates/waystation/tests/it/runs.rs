@@ -88,6 +88,7 @@ async fn a_run_shows_its_steps_its_log_and_its_reply() {
       "finished_at": "[time]",
       "execution_time": "[seconds]",
       "error_code": "http_status",
+      "dialect": "pipeline",
       "plan": "[hash]",
       "retry_of": null,
       "steps": [
@@ -96,6 +97,7 @@ async fn a_run_shows_its_steps_its_log_and_its_reply() {
           "usid": "usid-first",
           "type": "http",
           "status": "completed",
+          "waiting": null,
           "attempts": 1,
           "started_at": "[time]",
           "finished_at": "[time]",
@@ -105,13 +107,15 @@ async fn a_run_shows_its_steps_its_log_and_its_reply() {
           "reason": null,
           "outputs": {
             "first_out": "{{nothing.here}}"
-          }
+          },
+          "usage": null
         },
         {
           "step_name": "second",
           "usid": "usid-second",
           "type": "http",
           "status": "failed",
+          "waiting": null,
           "attempts": 1,
           "started_at": "[time]",
           "finished_at": "[time]",
@@ -119,7 +123,8 @@ async fn a_run_shows_its_steps_its_log_and_its_reply() {
           "error": "HTTP 400: null",
           "hint": null,
           "reason": null,
-          "outputs": {}
+          "outputs": {},
+          "usage": null
         }
       ],
       "log": [
@@ -137,6 +142,14 @@ async fn a_run_shows_its_steps_its_log_and_its_reply() {
         }
       ],
       "webhook": null,
+      "usage": {
+        "calls": 0,
+        "cached": 0,
+        "prompt_tokens": 0,
+        "completion_tokens": 0,
+        "total_tokens": 0,
+        "cost_usd": 0.0
+      },
       "result": {
         "success": false,
         "workflow_id": "flow",

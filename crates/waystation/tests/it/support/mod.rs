@@ -71,11 +71,13 @@ pub(crate) fn steady(value: &Value) -> Value {
             let field = |(name, value): (&String, &Value)| {
                 let value = match (name.as_str(), value) {
                     (_, Value::Null) => Value::Null,
-                    ("execution_id" | "retry_of" | "result_id", _) => "[run]".into(),
-                    ("execution_time" | "execution_time_seconds", _) => "[seconds]".into(),
+                    ("execution_id" | "retry_of" | "result_id" | "instanceId", _) => "[run]".into(),
+                    ("execution_time" | "execution_time_seconds" | "duration", _) => {
+                        "[seconds]".into()
+                    }
                     (
                         "timestamp" | "created_at" | "finished_at" | "started_at" | "updated_at"
-                        | "next_attempt_at",
+                        | "next_attempt_at" | "processedAt" | "finalizedAt",
                         _,
                     ) => "[time]".into(),
                     ("plan", _) => "[hash]".into(),
