@@ -245,7 +245,7 @@ fn brief(status: &Value) -> Value {
     let mut brief = steady(status);
     let logs = brief["output"]["logs"].take();
     brief["output"]["logs"] =
-        logs.as_array().unwrap().iter().map(|line| &line["message"]).collect();
+        logs.as_array().unwrap().iter().map(|line| line["message"].clone()).collect();
     for step in brief["output"]["steps"].as_array_mut().unwrap() {
         step["usage"] = step["usage"]["total_tokens"].take();
     }
