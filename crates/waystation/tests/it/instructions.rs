@@ -270,7 +270,60 @@ async fn a_chain_is_begun_and_asked_for() {
     assert_eq!(reply["status"], json!({ "status": "queued" }));
     assert_eq!(reply["message"], "Workflow started successfully");
     let status = ended(&server, id).await;
-    assert_json_snapshot!(brief(&status), @"");
+    assert_json_snapshot!(brief(&status), @r#"
+    {
+      "status": "complete",
+      "output": {
+        "originalContext": "It is fast.",
+        "steps": [
+          {
+            "stepNumber": 1,
+            "stepIndex": 0,
+            "instruction": "Look.",
+            "type": "instruction",
+            "result": "Look.\n\nIt is fast.",
+            "processedAt": "[time]",
+            "duration": "[seconds]",
+            "conditionEvaluated": true,
+            "conditionResult": true,
+            "branchTaken": "true",
+            "usage": 10
+          },
+          {
+            "stepNumber": 2,
+            "stepIndex": 2,
+            "instruction": "Praise it.",
+            "type": "instruction",
+            "result": "Praise it.\n\nLook.\n\nIt is fast.",
+            "processedAt": "[time]",
+            "duration": "[seconds]",
+            "conditionEvaluated": false,
+            "branchTaken": "sequential",
+            "usage": 16
+          }
+        ],
+        "errors": [],
+        "logs": [
+          "Workflow started",
+          "Step 1 started",
+          "Step 1 completed",
+          "The condition is true",
+          "Step 2 started",
+          "Step 2 completed",
+          "Workflow completed"
+        ],
+        "usage": {
+          "calls": 2,
+          "cached": 0,
+          "prompt_tokens": 13,
+          "completion_tokens": 13,
+          "total_tokens": 26,
+          "cost_usd": 0.0
+        },
+        "finalizedAt": "[time]"
+      }
+    }
+    "#);
     let (_, detail) = server.get(&format!("/runs/{id}")).await;
     assert_eq!((&detail["status"], &detail["result"]), (&json!("completed"), &status));
     let steps = detail["steps"].as_array().unwrap();
