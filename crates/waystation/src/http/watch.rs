@@ -162,11 +162,14 @@ impl Watcher {
 
     /// Pieces of what is not a step's own result, such as a verdict, are nobody's business.
     async fn tell_token(&self, token: &Token) -> Result<(), Gone> {
-        let Some(step) = self.step(token).filter(|step| *step > self.results_told) else {
+        let Some((step, index)) = self.step(token) else { return Ok(()) };
+        if step <= self.results_told {
             return Ok(());
-        };
+        }
         let (attempt, text) = (token.attempt, &*token.text);
-        let body = json!({ "stepNumber": step, "attempt": attempt, "text": text });
+        let body = json!({
+            "stepNumber": step, "stepIndex": index, "attempt": attempt, "text": text,
+        });
         self.tell("token", body.to_string()).await
     }
 
@@ -181,11 +184,12 @@ impl Watcher {
         self.run.outcome.is_none() && is_shown(token.node) && self.step(token).is_none()
     }
 
-    /// The ordinal of the step whose node a piece is of.
-    fn step(&self, token: &Token) -> Option<usize> {
+    /// The ordinal of the step whose node a piece is of, and its place in the definition.
+    fn step(&self, token: &Token) -> Option<(usize, u32)> {
         let begun = self.run.scheduler.begun();
         let is_its = |item: &u32| self.run.program.item_node(*item) == Some(token.node);
-        begun.iter().position(is_its).map(|place| place + 1)
+        let place = begun.iter().position(is_its)?;
+        Some((place + 1, begun[place]))
     }
 }
 
