@@ -142,6 +142,8 @@ fn request(call: &EndpointCall, idempotency_key: &str) -> Result<Request, Failur
         body["body"] = call.body.clone();
     }
     request.body = Some(body.to_string().into());
+    // The headers for the API are in it.
+    request.is_body_private = true;
     Ok(request)
 }
 
