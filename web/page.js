@@ -70,6 +70,8 @@ function readChain() {
   if (body === null || typeof body !== "object" || Array.isArray(body)) {
     throw new Error("The definition must be a JSON object with context and instructions");
   }
+  // The page watches, but not yet when the first step begins.
+  body.stream ??= true;
   for (const name of ["provider", "model"]) {
     const value = byId(name).value.trim();
     if (value) body[name] = value;
@@ -239,7 +241,8 @@ function bar(model) {
 
 function logList(logs) {
   const line = ({ timestamp, level, message, stepNumber, step_name: name }) => {
-    const step = stepNumber ? `step ${stepNumber}: ` : name ? `${name}: ` : "";
+    const own = stepNumber ? `Step ${stepNumber}` : name;
+    const step = own && !message.startsWith(own) ? `${own}: ` : "";
     return make("li", { "data-level": level }, moment(timestamp), ` ${step}${message}`);
   };
   return make("details", {}, make("summary", {}, `Log (${logs.length})`),

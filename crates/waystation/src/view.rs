@@ -85,6 +85,9 @@ fn item_step(
     let mut step = step(run, item.node, &nodes, waiting);
     let metadata = &run.program.plan.nodes[item.node as usize].metadata;
     step["step_number"] = ordinal.into();
+    if ordinal.is_none() && run.outcome.is_some() {
+        step["status"] = "skipped".into();
+    }
     for name in ["type", "instruction"] {
         step[name] = metadata.get(name).cloned().unwrap_or_default();
     }

@@ -18,6 +18,14 @@ pub(super) fn with_inputs(text: &str, format: Format, inputs: &[String]) -> Resu
     }
 }
 
+/// The body of a chain whose answers are told piece by piece from the first step on, before anybody can
+/// have begun to listen.
+pub(super) fn streamed(text: String) -> String {
+    let Ok(mut body) = object(&text) else { return text };
+    body.entry("stream").or_insert(true.into());
+    json!(body).to_string()
+}
+
 fn invalid(what: String) -> Error {
     Error::new(Code::BodyInvalid, what)
 }

@@ -3,10 +3,12 @@
 use std::path::Path;
 use std::time::Duration;
 
+use futures_util::{Stream, StreamExt, stream};
 use reqwest::header::HeaderValue;
 use reqwest::{Method, StatusCode};
 use serde::Deserialize;
 use serde_json::Value;
+use sse_stream::SseByteStream;
 use waystation_core::error::{Code, Error};
 use waystation_engine::egress::{HttpClient, Policy, Reach, Request};
 use waystation_engine::store::sqlite::is_owned;
@@ -18,6 +20,13 @@ use crate::http::{INSTANCE_HEADER, TOKEN_HEADER};
 const TIMEOUT: Duration = Duration::from_secs(30);
 /// Bytes of its answer.
 const ANSWER_BYTES: usize = 256 << 20;
+
+/// A piece of an answer that a step's model is giving.
+pub(super) struct Piece {
+    pub(super) usid: String,
+    pub(super) attempt: u32,
+    pub(super) text: String,
+}
 
 /// A server that answers.
 pub(super) struct Server {
@@ -47,6 +56,27 @@ impl Server {
         // Another server may have got the address of one that was killed.
         let instance = answer.headers.get(INSTANCE_HEADER)?.to_str().ok()?;
         (told["instance"] == instance).then_some(server)
+    }
+
+    /// The pieces of answers that a chain's models give from now on. A stream that cannot be had or
+    /// breaks off only ends: the answers come whole by other ways.
+    pub(super) fn pieces(&self, id: &str) -> impl Stream<Item = Piece> {
+        let mut request = Request::new(Method::GET, format!("{}/?instanceId={id}", self.base));
+        request.headers.insert("accept", HeaderValue::from_static("text/event-stream"));
+        let opened = self.client.open(request, ANSWER_BYTES);
+        let events = stream::once(opened).filter_map(async |incoming| {
+            let incoming = incoming.ok().filter(|incoming| incoming.status.is_success())?;
+            Some(SseByteStream::new(Box::pin(incoming.pieces())))
+        });
+        events.flatten().filter_map(async |event| {
+            let event = event.ok().filter(|event| event.event.as_deref() == Some("token"))?;
+            let told: Value = serde_json::from_str(&event.data?).ok()?;
+            Some(Piece {
+                usid: told["stepIndex"].as_u64()?.to_string(),
+                attempt: told["attempt"].as_u64()?.try_into().ok()?,
+                text: told["text"].as_str()?.to_owned(),
+            })
+        })
     }
 
     /// Asks the server; its errors are passed on in its own words.

@@ -1,5 +1,6 @@
 //! Commands, one file each, and what their exit codes mean.
 
+mod answer;
 mod definition;
 mod endpoint;
 mod graph;

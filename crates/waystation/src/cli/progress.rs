@@ -6,8 +6,9 @@ use std::time::Duration;
 use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
 use serde_json::Value;
 
+use super::answer::Answer;
 use super::summary::used;
-use super::terminal::{duration, is_watched, plain, plain_value, say, style};
+use super::terminal::{duration, is_watched, plain_value, say, style};
 
 /// Letters of an error that fit beside a spinner.
 const SPINNER_CHARS: usize = 50;
@@ -15,8 +16,6 @@ const SPINNER_CHARS: usize = 50;
 const NAME_CHARS: usize = 60;
 /// Letters of a result that are shown when its step has ended.
 const GLIMPSE_CHARS: usize = 100;
-/// Lines of an answer that are shown while it is given.
-const ANSWER_LINES: usize = 8;
 /// How often a spinner turns.
 const TICK: Duration = Duration::from_millis(100);
 
@@ -24,15 +23,13 @@ const TICK: Duration = Duration::from_millis(100);
 pub(super) struct Progress {
     bars: MultiProgress,
     steps: HashMap<String, Shown>,
+    /// What models are saying, by step, also of those that are not shown yet.
+    answers: HashMap<String, Answer>,
     is_watched: bool,
 }
 
 struct Shown {
     state: State,
-    /// The spinner's own line, above the answer that is being given.
-    line: String,
-    answer_of: u32,
-    answer: String,
     bar: Option<ProgressBar>,
 }
 
@@ -62,6 +59,7 @@ impl Progress {
         Progress {
             bars: MultiProgress::with_draw_target(target),
             steps: HashMap::new(),
+            answers: HashMap::new(),
             is_watched,
         }
     }
@@ -78,50 +76,48 @@ impl Progress {
             if self.steps.get(usid).is_some_and(|shown| shown.state == state) {
                 continue;
             }
-            let known = self.steps.remove(usid);
-            let bar = known.and_then(|shown| shown.bar);
-            let shown = self.show(step, state, bar);
-            self.steps.insert(usid.to_owned(), shown);
+            let bar = self.steps.remove(usid).and_then(|shown| shown.bar);
+            let bar = self.show(step, &state, bar);
+            self.steps.insert(usid.to_owned(), Shown { state, bar });
         }
     }
 
-    /// Shows a piece of an answer that a step's model is giving; another attempt begins it anew.
+    /// Shows a piece of an answer that a step's model is giving.
     pub(super) fn tell(&mut self, usid: &str, attempt: u32, piece: &str) {
-        let Some(shown) = self.steps.get_mut(usid) else { return };
-        if shown.answer_of != attempt {
-            (shown.answer_of, shown.answer) = (attempt, String::new());
-        }
-        shown.answer.push_str(&plain(piece));
-        if let Some(bar) = &shown.bar {
-            bar.set_message(format!("{}{}", shown.line, tail(&shown.answer)));
+        let answer = self.answers.entry(usid.to_owned()).or_default();
+        answer.push(attempt, piece);
+        if let Some(Shown { bar: Some(bar), .. }) = self.steps.get(usid) {
+            bar.set_message(answer.tail(width()));
         }
     }
 
-    fn show(&self, step: &Value, state: State, bar: Option<ProgressBar>) -> Shown {
+    fn show(&self, step: &Value, state: &State, bar: Option<ProgressBar>) -> Option<ProgressBar> {
         let name = name(step);
-        let mut shown =
-            Shown { state, line: String::new(), answer_of: 0, answer: String::new(), bar: None };
-        match &*shown.state.status {
+        match &*state.status {
             "running" | "retrying" => {
                 let bar = bar.unwrap_or_else(|| self.spinner());
-                shown.line = running(step, &name, &shown.state);
-                bar.set_message(shown.line.clone());
-                shown.bar = Some(bar);
+                bar.set_prefix(running(step, &name, state));
+                if let Some(answer) = self.answers.get(text(step, "usid")) {
+                    bar.set_message(answer.tail(width()));
+                }
+                return Some(bar);
             }
             "completed" | "failed" | "aborted" | "cancelled" => {
                 if let Some(bar) = bar {
                     bar.finish_and_clear();
                 }
-                self.line(&ended(step, &name, &shown.state));
+                self.line(&ended(step, &name, state));
             }
             _ => {}
         }
-        shown
+        None
     }
 
     fn spinner(&self) -> ProgressBar {
         let bar = self.bars.add(ProgressBar::new_spinner());
-        if let Ok(style) = ProgressStyle::with_template("{spinner:.cyan} {msg} {elapsed:.dim}") {
+        if let Ok(style) =
+            ProgressStyle::with_template("{spinner:.cyan} {prefix} {elapsed:.dim}{msg}")
+        {
             bar.set_style(style);
         }
         bar.enable_steady_tick(TICK);
@@ -158,13 +154,9 @@ fn cut(text: &str, chars: usize) -> String {
     cut
 }
 
-/// The last lines of an answer, below the line of its step.
-fn tail(answer: &str) -> String {
-    let width = usize::from(console::Term::stderr().size().1).saturating_sub(4).max(20);
-    let letters: Vec<Vec<char>> = answer.lines().map(|line| line.chars().collect()).collect();
-    let lines: Vec<&[char]> = letters.iter().flat_map(|line| line.chunks(width)).collect();
-    let shown = lines[lines.len().saturating_sub(ANSWER_LINES)..].iter();
-    shown.map(|line| format!("\n  {}", line.iter().collect::<String>())).collect()
+/// Letters that fit below a spinner.
+fn width() -> usize {
+    usize::from(console::Term::stderr().size().1).saturating_sub(4).max(20)
 }
 
 fn running(step: &Value, name: &str, state: &State) -> String {

@@ -5,11 +5,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use clap::Args;
-use futures_util::{StreamExt, pin_mut};
+use futures_util::{StreamExt, pin_mut, stream};
 use reqwest::Method;
 use serde_json::Value;
 use tokio::signal::unix::{Signal, SignalKind};
 use tokio::sync::broadcast::{self, error::RecvError};
+use tokio::time::MissedTickBehavior;
 use waystation_core::dialect::pipeline::reply::invalid;
 use waystation_core::error::{Code, Error};
 use waystation_core::run::Run;
@@ -17,7 +18,7 @@ use waystation_engine::id::RunId;
 use waystation_engine::node::ambience::Token;
 
 use super::definition::Format;
-use super::inputs::with_inputs;
+use super::inputs::{streamed, with_inputs};
 use super::local::Server;
 use super::progress::Progress;
 use super::{Failed, Outcome, read_config, read_file, signals, summary, terminal};
@@ -70,6 +71,11 @@ impl RunFile {
         let format = Format::of(&text, self.format)?;
         let body = with_inputs(&text, format, &self.input).map_err(Failed::definition)?;
         let mut progress = (!self.json).then(Progress::new);
+        let is_told = progress.is_some() && terminal::is_watched();
+        let body = match format {
+            Format::Instructions if is_told => streamed(body),
+            _ => body,
+        };
         let interrupt = Interrupt::listen()?;
         match Server::of(&data).await {
             Some(server) => on_server(&server, (format, body), interrupt, progress.as_mut()).await,
@@ -216,16 +222,26 @@ async fn on_server(
 ) -> Result<Ended, Failed> {
     let id = begin_there(server, format, body).await?;
     let path = format!("/runs/{id}");
+    let is_told = format == Format::Instructions && progress.is_some() && terminal::is_watched();
+    let pieces = is_told.then(|| server.pieces(&id));
+    let pieces = stream::iter(pieces).flatten().chain(stream::pending());
+    pin_mut!(pieces);
+    let mut polls = tokio::time::interval(POLL);
+    polls.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
-        let detail = server.call(Method::GET, &path, None).await?;
-        if let Some(progress) = &mut progress {
-            progress.update(&detail["steps"]);
-        }
-        if detail["status"] != "running" {
-            return Ok(Ended { detail, interrupted: interrupt.is_wished });
-        }
         tokio::select! {
-            () = tokio::time::sleep(POLL) => {}
+            _ = polls.tick() => {
+                let detail = server.call(Method::GET, &path, None).await?;
+                if let Some(progress) = &mut progress {
+                    progress.update(&detail["steps"]);
+                }
+                if detail["status"] != "running" {
+                    return Ok(Ended { detail, interrupted: interrupt.is_wished });
+                }
+            }
+            Some(piece) = pieces.next() => if let Some(progress) = &mut progress {
+                progress.tell(&piece.usid, piece.attempt, &piece.text);
+            },
             wished = interrupt.wished() => {
                 wished?;
                 cancel(server, &path).await?;

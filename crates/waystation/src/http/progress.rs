@@ -1,6 +1,7 @@
 //! Progress of workflows: notifications taken in, from this engine or another, and the history of runs.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use axum::extract::State;
 use axum::http::HeaderMap;
@@ -8,9 +9,12 @@ use axum::routing::{get, post};
 use axum::{Json, Router};
 use serde::Deserialize;
 use serde_json::{Value, json};
+use waystation_core::dialect::instructions::reply::final_text;
 use waystation_core::dialect::pipeline::notify::Notifier;
 use waystation_core::error::{Code, Error};
 use waystation_core::limits::NAME_BYTES;
+use waystation_core::plan::Dialect;
+use waystation_core::run::Run;
 use waystation_engine::event::signature::{Headers, ID_HEADER, SIGNATURE_HEADER, TIMESTAMP_HEADER};
 use waystation_engine::id::{RunId, now_ms};
 use waystation_engine::store::{Progress, RunFilter, RunRow};
@@ -22,6 +26,8 @@ use super::reply::Failed;
 use super::runs::before;
 use crate::view;
 
+/// Characters of a chain's result that a history shows.
+const RESULT_CHARS: usize = 1_000;
 /// Runs in one page of history, at the most.
 const PAGE_MAX: usize = 50;
 /// Received notifications that a history looks through.
@@ -140,9 +146,22 @@ async fn history(
 async fn own_progress(context: &Context, row: &RunRow) -> Result<Vec<Value>, Error> {
     let engine = &context.app.engine;
     let run = engine.run(row.id).await?;
-    let mut notifier = Notifier::new(run.program, &row.id.to_string());
+    let mut notifier = Notifier::new(Arc::clone(&run.program), &row.id.to_string());
     let entries = engine.store().journal(row.id, 0).await?;
-    Ok(entries.iter().flat_map(|entry| notifier.fold(entry)).map(brief).collect())
+    let mut told: Vec<Value> =
+        entries.iter().flat_map(|entry| notifier.fold(entry)).map(brief).collect();
+    if run.program.plan.dialect == Dialect::Instructions {
+        told.iter_mut().for_each(|event| adapt(event, &run));
+    }
+    Ok(told)
+}
+
+/// Notifications are a pipeline's way to tell; a chain has no outputs by name, but a last result.
+fn adapt(event: &mut Value, run: &Run) {
+    if let Some(result) = event["data"].get_mut("final_result") {
+        let letters = |text: &str| text.chars().take(RESULT_CHARS).collect::<String>();
+        *result = final_text(run).map(letters).into();
+    }
 }
 
 /// The runs of other engines, each with its notifications in order.

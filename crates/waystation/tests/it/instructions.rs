@@ -324,15 +324,25 @@ async fn a_chain_is_begun_and_asked_for() {
       }
     }
     "#);
+}
+
+#[tokio::test]
+async fn a_chain_is_a_run_like_others() {
+    let server = Server::start().await;
+    let id = begin(&server, &branching()).await;
+    let status = ended(&server, &id).await;
     let (_, detail) = server.get(&format!("/runs/{id}")).await;
     assert_eq!((&detail["status"], &detail["result"]), (&json!("completed"), &status));
     let steps = detail["steps"].as_array().unwrap();
     let shown = |field: &str| steps.iter().map(|step| step[field].clone()).collect::<Vec<_>>();
     assert_eq!(shown("step_number"), [json!(1), Value::Null, json!(2)]);
-    assert_eq!(shown("status"), ["completed", "waiting", "completed"]);
+    assert_eq!(shown("status"), ["completed", "skipped", "completed"]);
     assert_eq!(shown("instruction"), ["Look.", "Blame it.", "Praise it."]);
     assert_eq!(steps[2]["output"]["text"], "Praise it.\n\nLook.\n\nIt is fast.");
     assert_eq!(detail["usage"]["calls"], 2);
+    let (_, history) = server.get("/namespaces/default/workflows/instructions/runs").await;
+    let told = history["runs"][0]["progress"].as_array().unwrap();
+    assert_eq!(told.last().unwrap()["data"]["final_result"], steps[2]["output"]["text"]);
 }
 
 #[tokio::test]
@@ -433,7 +443,8 @@ async fn a_chain_is_watched_as_it_goes() {
     while let Some((name, data)) = watched.next().await {
         match name.as_str() {
             "token" => {
-                assert_eq!((&data["stepNumber"], &data["attempt"]), (&json!(2), &json!(1)));
+                let place = ["stepNumber", "stepIndex", "attempt"].map(|name| data[name].clone());
+                assert_eq!(place, [2, 1, 1].map(Value::from));
                 told.push_str(data["text"].as_str().unwrap());
             }
             _ => last = data,
