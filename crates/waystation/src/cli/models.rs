@@ -24,6 +24,9 @@ pub(super) struct Models {
     /// they need.
     #[arg(long, value_name = "PROVIDER", num_args = 0..=1)]
     test: Option<Option<String>>,
+    /// The model to ask, where the provider has no default one or another is meant.
+    #[arg(long, value_name = "MODEL", requires = "test")]
+    model: Option<String>,
     /// Print them as JSON.
     #[arg(long)]
     json: bool,
@@ -50,7 +53,7 @@ impl Models {
         };
         let mut results = Vec::with_capacity(names.len());
         for name in names {
-            let result = front.test(&name).await;
+            let result = front.test(&name, self.model.clone()).await;
             if !self.json {
                 say(&name, &result);
             }

@@ -426,7 +426,7 @@ async fn providers_are_listed_and_tested() {
     assert_eq!((listed.name.as_str(), listed.key), ("openai", KeyState::NotNeeded));
     assert_eq!(limits.concurrency, 3);
     for _ in 0..2 {
-        assert!(!models.test("openai").await.unwrap().cached);
+        assert!(!models.test("openai", None).await.unwrap().cached);
     }
     assert_eq!(script.calls(), 2);
 }
