@@ -69,7 +69,7 @@ fn copies<'a>(
 }
 
 /// What a value takes in memory, roughly.
-fn bytes_about(value: &Value) -> usize {
+pub fn bytes_about(value: &Value) -> usize {
     const EACH: usize = 32;
     match value {
         Value::String(text) => EACH + text.len(),

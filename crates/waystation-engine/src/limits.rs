@@ -17,6 +17,9 @@ pub const INLINE_BYTES_MAX: usize = 64 << 10;
 pub const COMPRESS_BYTES_MIN: usize = 1 << 10;
 /// Entries that pure nodes may gather before they are handed to the writer.
 pub const ENTRIES_PER_APPEND: usize = 2_048;
+/// Bytes, roughly, that the results of one run may take together by default; a result beyond fails its
+/// node. A run has all of them in memory, and its status tells all of them.
+pub const RESULT_BYTES_PER_RUN: usize = 256 << 20;
 /// Runs under way at once by default; a further one is refused as busy.
 pub const RUNS_LIVE: usize = 20_000;
 /// Nodes with effects that one run has under way; a further one waits unprepared, so that a wide run

@@ -24,6 +24,7 @@ pub const OWN_NAMES: &[&str] = &[
     "WAYSTATION_LLM_CACHE_SECONDS",
     "WAYSTATION_MAX_BODY_BYTES",
     "WAYSTATION_MAX_NODES",
+    "WAYSTATION_MAX_RESULT_BYTES",
     "WAYSTATION_MAX_RUNS",
     "WAYSTATION_MAX_STEPS",
     "WAYSTATION_MODEL_LIMITS",
@@ -93,6 +94,12 @@ impl Config {
         let engine = EngineSettings {
             runs_live: number(lookup, "WAYSTATION_MAX_RUNS", 1, defaults.runs_live)?,
             nodes_live: number(lookup, "WAYSTATION_MAX_NODES", 1, defaults.nodes_live)?,
+            result_bytes_max: number(
+                lookup,
+                "WAYSTATION_MAX_RESULT_BYTES",
+                1_024,
+                defaults.result_bytes_max,
+            )?,
             retention: retention(lookup)?,
             ..defaults
         };
@@ -217,6 +224,7 @@ mod tests {
         let config = read(&[
             ("WAYSTATION_MAX_BODY_BYTES", "2048"),
             ("WAYSTATION_MAX_STEPS", "7"),
+            ("WAYSTATION_MAX_RESULT_BYTES", "4096"),
             ("WAYSTATION_MAX_RUNS", "8"),
             ("WAYSTATION_MAX_NODES", "9"),
             ("WAYSTATION_RETENTION_DAYS", "0"),
@@ -226,6 +234,7 @@ mod tests {
         .unwrap();
         assert_eq!((config.body_bytes_max, config.steps_max), (2048, 7));
         assert_eq!((config.engine.runs_live, config.engine.nodes_live), (8, 9));
+        assert_eq!(config.engine.result_bytes_max, 4096);
         assert_eq!(config.engine.retention, None);
         assert_eq!(config.shutdown_grace, Duration::from_secs(3));
         assert_eq!(config.public_url.as_deref(), Some("https://flows.example"));

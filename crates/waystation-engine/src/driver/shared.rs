@@ -22,7 +22,7 @@ use crate::event::redis::{OutputSink, RedisStatus};
 use crate::event::signature::SigningKey;
 use crate::event::webhook::Courier;
 use crate::id::RunId;
-use crate::limits::{NODES_LIVE, RUNS_LIVE, WEBHOOK_PATIENCE};
+use crate::limits::{NODES_LIVE, RESULT_BYTES_PER_RUN, RUNS_LIVE, WEBHOOK_PATIENCE};
 use crate::node::Registry;
 use crate::node::ambience::RunTies;
 use crate::secret::Vault;
@@ -56,6 +56,8 @@ pub struct Settings {
     pub runs_live: usize,
     /// Nodes with effects under way at once.
     pub nodes_live: usize,
+    /// Bytes, roughly, that the results of one run may take together.
+    pub result_bytes_max: usize,
     /// What each run may spend on models at the most, whatever its plan says.
     pub run_budget: Budget,
     /// How long finished runs are kept; `None` keeps them for ever.
@@ -70,6 +72,7 @@ impl Default for Settings {
         Settings {
             runs_live: RUNS_LIVE,
             nodes_live: NODES_LIVE,
+            result_bytes_max: RESULT_BYTES_PER_RUN,
             run_budget: Budget::default(),
             retention,
             is_resident: true,

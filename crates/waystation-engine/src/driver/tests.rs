@@ -9,6 +9,7 @@ use serde_json::{Map, Value, json};
 use tokio::sync::Semaphore;
 use waystation_core::entry::Outcome as RunOutcome;
 use waystation_core::error::{Code, Error, Failure};
+use waystation_core::extract::bytes_about;
 use waystation_core::plan::{
     Budget, Dialect, Edge, Join, Missing, Node, OnFailure, PLAN_FORMAT, Plan, Retry, Selection,
     Shape, When,
@@ -230,6 +231,22 @@ async fn what_attempts_use_is_journaled_also_when_they_fail_and_a_budget_ends_it
     assert_eq!(failure(&stopped).message, "The run's budget is used up: 80 of 80 tokens");
     assert_eq!(stopped.spent.calls, 2);
     assert_eq!(engine.run(submitted.id).await.unwrap().spent, stopped.spent);
+}
+
+#[tokio::test]
+async fn results_that_repeat_each_other_come_to_an_end() {
+    let most = 10_000;
+    let settings = Settings { result_bytes_max: most, ..Settings::default() };
+    let engine = in_memory(&Arc::default(), settings);
+    let said = json!({ "value": "x".repeat(1_000) });
+    let nodes = (0..100).map(|index| node(index, "set", said.clone())).collect();
+    let run = run(&engine, &plan(nodes, true)).await;
+    let failure = failure(&run);
+    assert_eq!(failure.code, Code::LimitExceeded);
+    assert_eq!(failure.message, "the results of this run take more than 10000 bytes together");
+    assert!(failure.hint().is_some_and(|hint| hint.contains("WAYSTATION_MAX_RESULT_BYTES")));
+    let kept = run.nodes.iter().filter_map(|node| node.output.as_deref());
+    assert!((most / 2..=most).contains(&kept.map(bytes_about).sum::<usize>()));
 }
 
 #[tokio::test]

@@ -37,13 +37,16 @@ pub struct Request {
     pub params: Vec<(String, String)>,
     /// The body, if there is one.
     pub body: Option<Bytes>,
+    /// Whether the body holds keys, which headers that hold any share: it goes to no other origin.
+    pub is_body_private: bool,
 }
 
 impl Request {
     /// A request with neither headers nor a body.
     pub fn new(method: Method, url: impl Into<String>) -> Request {
         let (headers, params) = (HeaderMap::new(), Vec::new());
-        Request { method, url: url.into(), headers, params, body: None }
+        let is_body_private = false;
+        Request { method, url: url.into(), headers, params, body: None, is_body_private }
     }
 }
 
@@ -120,7 +123,7 @@ impl HttpClient {
     }
 
     fn first_hop(&self, request: Request) -> Result<Hop, SendError> {
-        let Request { method, url, mut headers, params, body } = request;
+        let Request { method, url, mut headers, params, body, is_body_private } = request;
         let is_own = url.starts_with('/') && !url.starts_with("//");
         let mut url = if is_own { self.own_url(&url)? } else { absolute_url(&url)? };
         if !params.is_empty() {
@@ -134,7 +137,7 @@ impl HttpClient {
         let mut built = built.map_err(|_| invalid_url("cannot be requested"))?;
         let headers = std::mem::take(built.headers_mut());
         forget_credentials(&mut url);
-        Ok(Hop { method, url, headers, body, is_own })
+        Ok(Hop { method, url, headers, body, is_body_private, is_own })
     }
 
     /// A path on this server. It must not lead elsewhere, whatever slashes it hides.

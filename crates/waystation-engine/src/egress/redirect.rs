@@ -17,6 +17,8 @@ pub(super) struct Hop {
     pub(super) url: Url,
     pub(super) headers: HeaderMap,
     pub(super) body: Option<Bytes>,
+    /// The body goes to no other origin.
+    pub(super) is_body_private: bool,
     /// It goes to this very server, where no policy is asked.
     pub(super) is_own: bool,
 }
@@ -31,11 +33,11 @@ impl Hop {
         }
         let previous = std::mem::replace(&mut self.url, next);
         forget_credentials(&mut self.url);
-        if self.url.origin() != previous.origin() {
-            self.is_own = false;
-            if !is_upgrade(&previous, &self.url) {
-                self.keep_harmless_headers();
-            }
+        let is_other = self.url.origin() != previous.origin();
+        let is_stranger = is_other && !is_upgrade(&previous, &self.url);
+        self.is_own &= !is_other;
+        if is_stranger {
+            self.keep_harmless_headers();
         }
         if becomes_get(status, &self.method) {
             self.method = Method::GET;
@@ -43,6 +45,9 @@ impl Hop {
             for name in BODY_HEADERS {
                 self.headers.remove(name);
             }
+        }
+        if is_stranger && self.is_body_private && self.body.is_some() {
+            return Err(redirect_error(&from, "another host, and what it was sent may hold keys"));
         }
         Ok(())
     }

@@ -8,15 +8,21 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 use waystation_core::error::Failure;
 
-use super::model::settings::{Model, invalid, read_with_model};
-use super::model::tool::{Patience, Tool, Words};
-use super::model::{answer, text_of, while_trying};
+use super::model::settings::{Model, read_with_model};
+use super::model::tool::{Patience, Selected, Tool, Words, call_selected};
+use super::model::{answer, text_of};
 use super::{Ambience, Call, Effect, Outcome};
 use crate::egress::HttpClient;
 use crate::provider::models::Models;
 use crate::provider::{Message, Role};
 
-const WORDS: Words = Words { decision: "agentDecision", selected: "selectedTool" };
+const WORDS: Words = Words {
+    kind: "agent",
+    listed: "tools",
+    trying: "Agent endpoint call",
+    decision: "agentDecision",
+    selected: "selectedTool",
+};
 
 /// The node type.
 pub(super) struct Agent {
@@ -58,7 +64,7 @@ enum Fallback {
 impl Effect for Agent {
     async fn attempt(&self, mut call: Call) -> Outcome {
         let config = std::mem::take(&mut call.config);
-        let (model, settings) = read_with_model::<Settings>("agent", config)?;
+        let (model, settings) = read_with_model::<Settings>(WORDS.kind, config)?;
         let text = match (settings.decision.tool, settings.fallback) {
             (Some(tool), _) => self.use_tool(tool, settings, &call).await?,
             (None, Fallback::Llm) => self.answer(model, settings, &call.ambience).await?,
@@ -75,15 +81,10 @@ impl Agent {
         settings: Settings,
         call: &Call,
     ) -> Result<String, Failure> {
-        let Settings { decision, mut tools, retries, retry_delay, timeout, .. } = settings;
-        if index >= tools.len() {
-            return Err(invalid("agent", "the decision is none of the tools"));
-        }
-        let mut tool = tools.swap_remove(index);
+        let Settings { decision, tools, retries, retry_delay, timeout, .. } = settings;
+        let selected = Selected { index, llm_response: decision.llm_response };
         let patience = Patience { retries, retry_delay, timeout };
-        let data = tool.call(&self.client, patience, call).await;
-        let data = data.map_err(|failure| while_trying("Agent endpoint call", failure))?;
-        Ok(tool.report(WORDS, &decision.llm_response, data))
+        call_selected(&WORDS, tools, selected, patience, (&self.client, call)).await
     }
 
     /// A model's own answer: to the prompt and the context, like a step's.

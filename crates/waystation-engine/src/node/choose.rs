@@ -4,12 +4,12 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use serde::Deserialize;
-use serde_json::{Value, json};
+use serde_json::Value;
 
-use super::model::choice::{Choice, list, mentioned, named};
-use super::model::prompt::{DATA_RULE, conversation, data};
+use super::model::choice::{Choice, mentioned, named};
+use super::model::selection::{Selection, output};
 use super::model::settings::{invalid, read_with_model};
-use super::model::{answer, text_of, while_trying};
+use super::model::while_trying;
 use super::{Call, Effect, Outcome};
 use crate::provider::Message;
 use crate::provider::models::Models;
@@ -35,39 +35,30 @@ struct Settings {
 impl Effect for Choose {
     async fn attempt(&self, call: Call) -> Outcome {
         let (model, settings) = read_with_model::<Settings>("choose", call.config)?;
+        if settings.options.is_empty() {
+            return Err(invalid("choose", "`options` is empty"));
+        }
         let ask = model.ask(settings.messages());
         let answer = self.models.ask(ask, &call.ambience).await;
         let answer = answer.map_err(|failure| while_trying("Router LLM selection", failure))?;
         let choice = settings.choice(&answer.text);
-        let Some(Choice { id, name, .. }) = settings.options.get(choice) else {
-            return Err(invalid("choose", "`options` is empty"));
-        };
-        let mut output = answer::fields(&answer);
-        output.insert("choice".into(), json!(choice));
-        output.insert("id".into(), json!(id));
-        output.insert("name".into(), json!(name));
-        output.insert("llm_response".into(), json!(answer.text));
-        Ok(Value::Object(output).into())
+        Ok(output(&answer, ("choice", Some(choice)), &settings.options).into())
     }
 }
 
 impl Settings {
     fn messages(&self) -> Vec<Message> {
-        let system = format!(
-            "You choose one option from a list. Answer with the id of that option and nothing else. \
-             {DATA_RULE}"
-        );
-        let Settings { question, description, options, context, .. } = self;
-        let purpose = match description.is_empty() {
-            true => String::new(),
-            false => format!("\n\nPurpose: {description}"),
+        let selection = Selection {
+            role: "You choose one option from a list. Answer with the id of that option and nothing \
+                else.",
+            question: &self.question,
+            description: &self.description,
+            title: "Options",
+            choices: &self.options,
+            context: &self.context,
+            closing: "Answer with the id of one option.",
         };
-        let (list, context) = (list(options), data(&text_of(context.clone())));
-        let user = format!(
-            "{question}{purpose}\n\nOptions:\n{list}\nContext:\n{context}\n\nAnswer with the id of \
-             one option."
-        );
-        conversation(system, user)
+        selection.messages()
     }
 
     /// What the answer names or mentions, else the default, else the first option.
@@ -82,6 +73,7 @@ impl Settings {
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
+    use serde_json::json;
     use waystation_core::error::{Class, Code, Failure};
 
     use super::super::model::testing::{attempt, prompt};

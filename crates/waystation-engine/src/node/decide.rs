@@ -4,12 +4,12 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use serde::Deserialize;
-use serde_json::{Value, json};
+use serde_json::Value;
 
-use super::model::choice::{Choice, list, mentioned, named};
-use super::model::prompt::{DATA_RULE, conversation, data};
+use super::model::choice::{Choice, mentioned, named};
+use super::model::selection::{Selection, output};
 use super::model::settings::read_with_model;
-use super::model::{answer, text_of, while_trying};
+use super::model::while_trying;
 use super::{Call, Effect, Outcome};
 use crate::provider::Message;
 use crate::provider::models::Models;
@@ -41,33 +41,28 @@ impl Effect for Decide {
         let answer = self.models.ask(ask, &call.ambience).await;
         let answer = answer.map_err(|failure| while_trying("Agent LLM decision", failure))?;
         let tool = decided(&answer.text, &settings.tools);
-        let chosen = tool.map(|index| &settings.tools[index]);
-        let mut output = answer::fields(&answer);
-        output.insert("tool".into(), json!(tool));
-        output.insert("id".into(), json!(chosen.map(|tool| &tool.id)));
-        output.insert("name".into(), json!(chosen.map(|tool| &tool.name)));
-        output.insert("llm_response".into(), json!(answer.text));
-        Ok(Value::Object(output).into())
+        Ok(output(&answer, ("tool", tool), &settings.tools).into())
     }
 }
 
 impl Settings {
     fn messages(&self) -> Vec<Message> {
-        let system = format!(
+        let role = format!(
             "You decide whether outside data is needed, and which tool gets it. Answer with the id of \
-             that one tool, or with {NONE}, and nothing else. {DATA_RULE}"
+             that one tool, or with {NONE}, and nothing else."
         );
-        let Settings { question, description, tools, context } = self;
-        let purpose = match description.is_empty() {
-            true => String::new(),
-            false => format!("\n\nPurpose: {description}"),
+        let closing =
+            format!("Answer with the id of one tool, or with {NONE} if the context is enough.");
+        let selection = Selection {
+            role: &role,
+            question: &self.question,
+            description: &self.description,
+            title: "Tools",
+            choices: &self.tools,
+            context: &self.context,
+            closing: &closing,
         };
-        let (list, context) = (list(tools), data(&text_of(context.clone())));
-        let user = format!(
-            "{question}{purpose}\n\nTools:\n{list}\nContext:\n{context}\n\nAnswer with the id of one \
-             tool, or with {NONE} if the context is enough."
-        );
-        conversation(system, user)
+        selection.messages()
     }
 }
 
@@ -85,6 +80,7 @@ fn decided(answer: &str, tools: &[Choice]) -> Option<usize> {
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
+    use serde_json::json;
     use waystation_core::error::{Code, Failure};
 
     use super::super::model::testing::{attempt, prompt};

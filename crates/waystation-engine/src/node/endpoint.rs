@@ -12,6 +12,7 @@ use reqwest::header::{CONTENT_TYPE, HeaderValue};
 use reqwest::{Method, StatusCode};
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
+use url::Url;
 use waystation_core::error::{Code, Failure};
 
 use super::http::{
@@ -27,6 +28,8 @@ use crate::worker::{RETRIES, RETRY_DELAY_MS, TIMEOUT_MS};
 const MOCK: &str = "/mock/";
 const BLOCKED: &str =
     "WAYSTATION_EGRESS or WAYSTATION_EGRESS_ALLOW, set where the worker runs, may allow the target";
+/// Where workers stand on this very server.
+const OWN_WORKERS: [&str; 2] = ["/endpoint-", "/endpoints/"];
 const NO_WORKER: &str = "endpoint_url has to be the address of an endpoint worker";
 
 /// The node type.
@@ -126,8 +129,24 @@ fn invalid(message: String) -> Failure {
     Failure::fatal(Code::DefinitionInvalid, message)
 }
 
+/// An address, or a path to a worker on this server. Other paths, which no policy guards, would let
+/// whoever may begin chains, or an answer that ends up in an address, use all of the server's routes.
+fn place(address: &str) -> Result<&str, Failure> {
+    let address = address.trim();
+    if !address.starts_with('/') || address.starts_with("//") {
+        return Ok(address);
+    }
+    // As the client reads it: dots and backslashes may lead elsewhere.
+    let url = Url::parse("http://this/").and_then(|base| base.join(address));
+    if url.is_ok_and(|url| OWN_WORKERS.iter().any(|place| url.path().starts_with(place))) {
+        return Ok(address);
+    }
+    let failure = invalid("This path of this server is no endpoint worker".into());
+    Err(Failure { hint: Some("give /endpoint-1, /endpoints/{name}, or a URL".into()), ..failure })
+}
+
 fn request(call: &EndpointCall, idempotency_key: &str) -> Result<Request, Failure> {
-    let mut request = Request::new(Method::POST, call.endpoint_url.trim());
+    let mut request = Request::new(Method::POST, place(&call.endpoint_url)?);
     request.headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
     request.headers.insert(IDEMPOTENCY_KEY, header_value("Idempotency-Key", idempotency_key)?);
     let mut body = json!({
@@ -142,11 +161,13 @@ fn request(call: &EndpointCall, idempotency_key: &str) -> Result<Request, Failur
         body["body"] = call.body.clone();
     }
     request.body = Some(body.to_string().into());
+    // The headers for the API are in it.
+    request.is_body_private = true;
     Ok(request)
 }
 
 fn mock_request(call: &EndpointCall) -> Result<Request, Failure> {
-    let mut request = Request::new(Method::GET, call.api_url.trim());
+    let mut request = Request::new(Method::GET, place(&call.api_url)?);
     for (name, value) in call.headers.iter().flatten() {
         let (name, value) = header(name, value)?;
         request.headers.insert(name, value);

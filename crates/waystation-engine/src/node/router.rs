@@ -6,13 +6,18 @@ use async_trait::async_trait;
 use serde::Deserialize;
 use serde_json::json;
 
-use super::model::settings::{invalid, read};
-use super::model::tool::{Patience, Tool, Words};
-use super::model::while_trying;
+use super::model::settings::read;
+use super::model::tool::{Patience, Selected, Tool, Words, call_selected};
 use super::{Call, Effect, Outcome};
 use crate::egress::HttpClient;
 
-const WORDS: Words = Words { decision: "routerDecision", selected: "selectedOption" };
+const WORDS: Words = Words {
+    kind: "router",
+    listed: "options",
+    trying: "Router endpoint call",
+    decision: "routerDecision",
+    selected: "selectedOption",
+};
 
 /// The node type.
 pub(super) struct Router {
@@ -39,16 +44,13 @@ struct Decision {
 #[async_trait]
 impl Effect for Router {
     async fn attempt(&self, mut call: Call) -> Outcome {
-        let Settings { decision, mut options, retries, retry_delay, timeout } =
-            read("router", std::mem::take(&mut call.config))?;
-        if decision.choice >= options.len() {
-            return Err(invalid("router", "the decision is none of the options"));
-        }
-        let mut option = options.swap_remove(decision.choice);
+        let Settings { decision, options, retries, retry_delay, timeout } =
+            read(WORDS.kind, std::mem::take(&mut call.config))?;
+        let Decision { choice: index, llm_response } = decision;
+        let selected = Selected { index, llm_response };
         let patience = Patience { retries, retry_delay, timeout };
-        let data = option.call(&self.client, patience, &call).await;
-        let data = data.map_err(|failure| while_trying("Router endpoint call", failure))?;
-        let text = option.report(WORDS, &decision.llm_response, data);
+        let ties = (&*self.client, &call);
+        let text = call_selected(&WORDS, options, selected, patience, ties).await?;
         Ok(json!({ "text": text }).into())
     }
 }

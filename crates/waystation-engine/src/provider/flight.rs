@@ -11,23 +11,23 @@ pub(super) struct Flights<T> {
     under_way: Mutex<HashMap<String, watch::Receiver<Option<T>>>>,
 }
 
-/// What to do about a question.
-pub(super) enum Seat<'a, T: Clone> {
+/// What to do about a question that was joined.
+pub(super) enum Joined<'a, T: Clone> {
     /// Answer it, for all who ask the same meanwhile.
-    Pilot(Pilot<'a, T>),
+    Leader(Leader<'a, T>),
     /// Wait for the answer.
-    Passenger(Passenger<T>),
+    Follower(Follower<T>),
 }
 
 /// Has a question to answer. Dropping it without an answer leaves the question to one of those who wait.
-pub(super) struct Pilot<'a, T: Clone> {
+pub(super) struct Leader<'a, T: Clone> {
     flights: &'a Flights<T>,
     key: String,
     answer: watch::Sender<Option<T>>,
 }
 
 /// Waits for the answer to a question.
-pub(super) struct Passenger<T>(watch::Receiver<Option<T>>);
+pub(super) struct Follower<T>(watch::Receiver<Option<T>>);
 
 impl<T> Default for Flights<T> {
     fn default() -> Flights<T> {
@@ -36,14 +36,14 @@ impl<T> Default for Flights<T> {
 }
 
 impl<T: Clone> Flights<T> {
-    /// Takes a seat: the pilot's where nobody has it.
-    pub(super) fn board(&self, key: &str) -> Seat<'_, T> {
+    /// Joins those who ask it, as their leader where nobody is.
+    pub(super) fn join(&self, key: &str) -> Joined<'_, T> {
         match self.under_way().entry(key.to_owned()) {
-            Entry::Occupied(flight) => Seat::Passenger(Passenger(flight.get().clone())),
+            Entry::Occupied(flight) => Joined::Follower(Follower(flight.get().clone())),
             Entry::Vacant(place) => {
                 let (answer, receiver) = watch::channel(None);
                 place.insert(receiver);
-                Seat::Pilot(Pilot { flights: self, key: key.to_owned(), answer })
+                Joined::Leader(Leader { flights: self, key: key.to_owned(), answer })
             }
         }
     }
@@ -53,25 +53,25 @@ impl<T: Clone> Flights<T> {
     }
 }
 
-impl<T: Clone> Pilot<'_, T> {
+impl<T: Clone> Leader<'_, T> {
     /// Answers all who wait.
-    pub(super) fn land(self, answer: T) {
+    pub(super) fn share(self, answer: T) {
         self.answer.send_replace(Some(answer));
     }
 }
 
-impl<T: Clone> Drop for Pilot<'_, T> {
+impl<T: Clone> Drop for Leader<'_, T> {
     fn drop(&mut self) {
-        // Before the sender goes: who learns that the pilot has left finds the seat free.
+        // Before the sender goes: who learns that the leader has left can lead.
         self.flights.under_way().remove(&self.key);
     }
 }
 
-impl<T: Clone> Passenger<T> {
-    /// The answer; none if the pilot has left, and somebody else has to take the seat.
+impl<T: Clone> Follower<T> {
+    /// The answer; none if the leader has left, and somebody else has to lead.
     pub(super) async fn answer(mut self) -> Option<T> {
-        let landed = self.0.wait_for(Option::is_some).await.ok()?;
-        landed.clone()
+        let shared = self.0.wait_for(Option::is_some).await.ok()?;
+        shared.clone()
     }
 }
 
@@ -79,43 +79,43 @@ impl<T: Clone> Passenger<T> {
 mod tests {
     use super::*;
 
-    fn pilot(flights: &Flights<u32>) -> Pilot<'_, u32> {
-        match flights.board("k") {
-            Seat::Pilot(pilot) => pilot,
-            Seat::Passenger(_) => panic!("the seat is taken"),
+    fn leader(flights: &Flights<u32>) -> Leader<'_, u32> {
+        match flights.join("k") {
+            Joined::Leader(leader) => leader,
+            Joined::Follower(_) => panic!("somebody leads already"),
         }
     }
 
-    fn passenger(flights: &Flights<u32>) -> Passenger<u32> {
-        match flights.board("k") {
-            Seat::Pilot(_) => panic!("the seat is free"),
-            Seat::Passenger(passenger) => passenger,
+    fn follower(flights: &Flights<u32>) -> Follower<u32> {
+        match flights.join("k") {
+            Joined::Leader(_) => panic!("nobody leads"),
+            Joined::Follower(follower) => follower,
         }
     }
 
     #[tokio::test]
     async fn all_get_the_answer_of_one() {
         let flights = Flights::default();
-        let first = pilot(&flights);
-        let waiting = [passenger(&flights), passenger(&flights)];
-        assert!(matches!(flights.board("other"), Seat::Pilot(_)));
-        first.land(7);
-        let answers = futures_util::future::join_all(waiting.map(Passenger::answer)).await;
+        let first = leader(&flights);
+        let waiting = [follower(&flights), follower(&flights)];
+        assert!(matches!(flights.join("other"), Joined::Leader(_)));
+        first.share(7);
+        let answers = futures_util::future::join_all(waiting.map(Follower::answer)).await;
         assert_eq!(answers, [Some(7), Some(7)]);
-        drop(pilot(&flights));
+        drop(leader(&flights));
         assert!(flights.under_way().is_empty(), "nothing is left behind");
     }
 
     #[tokio::test]
     async fn one_who_leaves_hands_over() {
         let flights = Flights::default();
-        let first = pilot(&flights);
-        let waiting = passenger(&flights);
+        let first = leader(&flights);
+        let waiting = follower(&flights);
         drop(first);
         assert_eq!(waiting.answer().await, None);
-        let second = pilot(&flights);
-        let waiting = passenger(&flights);
-        second.land(8);
+        let second = leader(&flights);
+        let waiting = follower(&flights);
+        second.share(8);
         assert_eq!(waiting.answer().await, Some(8));
     }
 }

@@ -11,7 +11,8 @@ use waystation_core::usage::Usage;
 
 use super::cache::{self, Cache, Shelf};
 use super::directory::{Directory, Listed};
-use super::flight::{Flights, Pilot, Seat};
+use super::draft;
+use super::flight::{Flights, Joined, Leader};
 use super::limiter::limits::Limits;
 use super::limiter::{LaneKey, Limiter, Turn};
 use super::meters::{self, Meters};
@@ -28,8 +29,6 @@ pub use super::directory::Entry;
 
 /// Who is asked where nobody is named.
 const PROVIDER: &str = "openai";
-/// Letters that make a token, roughly.
-const LETTERS_PER_TOKEN: u64 = 4;
 
 /// What a node wants to know.
 #[derive(Clone, Debug, Default)]
@@ -152,9 +151,9 @@ impl Query {
 
     /// The tokens that it will probably use.
     fn estimate(&self) -> u64 {
-        let letters = |message: &Message| message.text.chars().count() as u64;
-        let sent: u64 = self.question.messages.iter().map(letters).sum();
-        sent / LETTERS_PER_TOKEN + self.question.max_tokens.map_or(0, u64::from)
+        let messages = self.question.messages.iter();
+        let sent: u64 = messages.map(|message| draft::estimate(&message.text)).sum();
+        sent + self.question.max_tokens.map_or(0, u64::from)
     }
 
     /// Whether somebody wants to hear the pieces of the answer.
@@ -248,13 +247,13 @@ impl Models {
         // the provider thinks of one key is not true of another.
         let flight = format!("{key}:{}", query.lane().1.unwrap_or_default());
         loop {
-            match self.flights.board(&flight) {
-                Seat::Pilot(pilot) => {
-                    return self.lead(query, (cache, &key), pilot, ambience).await;
+            match self.flights.join(&flight) {
+                Joined::Leader(leader) => {
+                    return self.lead(query, (cache, &key), leader, ambience).await;
                 }
-                Seat::Passenger(passenger) => {
+                Joined::Follower(follower) => {
                     let reason = "waits for the answer to an equal question";
-                    match ambience.waiting(reason, passenger.answer()).await {
+                    match ambience.waiting(reason, follower.answer()).await {
                         Some(reply) => return Ok(recalled(query, reply?, ambience)),
                         // Who asked has left; somebody has to take over.
                         None => continue,
@@ -268,23 +267,23 @@ impl Models {
         &self,
         query: &Query,
         (cache, key): (&Cache, &str),
-        pilot: Pilot<'_, Result<Reply, Failure>>,
+        leader: Leader<'_, Result<Reply, Failure>>,
         ambience: &Ambience,
     ) -> Result<Answer, Failure> {
-        // Only now: an earlier one who asked may have landed a moment ago.
+        // Only now: an earlier one who asked may have been answered a moment ago.
         if let Some(reply) = cache.get(key).await {
-            pilot.land(Ok(reply.clone()));
+            leader.share(Ok(reply.clone()));
             return Ok(recalled(query, reply, ambience));
         }
         match self.call(query, ambience).await {
             Ok((reply, usage, latency_ms)) => {
                 cache.put(key, &reply).await;
-                pilot.land(Ok(reply.clone()));
+                leader.share(Ok(reply.clone()));
                 Ok(query.answer(reply, usage, latency_ms))
             }
             Err(failure) => {
                 if !is_private(&failure) {
-                    pilot.land(Err(failure.clone()));
+                    leader.share(Err(failure.clone()));
                 }
                 Err(failure)
             }

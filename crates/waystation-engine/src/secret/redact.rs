@@ -2,7 +2,7 @@
 //!
 //! A text is searched as it stands and once more for each decoding that changes it (JSON escapes,
 //! percent-encoding with `+` as itself or as a space), so that no encoder's choice of what to escape
-//! hides a value. Base64 is found at each of its three alignments, which covers a value within a
+//! hides a value, and for decodings of those: an answer often is JSON with JSON in its strings. Base64 is found at each of its three alignments, which covers a value within a
 //! larger text, such as `Basic` credentials.
 
 mod decode;
@@ -129,11 +129,14 @@ impl Redactor {
     }
 
     fn is_short_secret(&self, text: &str) -> bool {
-        !self.short.is_empty()
-            && (self.short.contains(text)
-                || decode::views(text).any(|view| {
-                    std::str::from_utf8(&view.bytes).is_ok_and(|text| self.short.contains(text))
-                }))
+        if self.short.is_empty() {
+            return false;
+        }
+        let mut is_one = self.short.contains(text);
+        decode::each_view(text, &mut |view| {
+            is_one |= std::str::from_utf8(&view.bytes).is_ok_and(|text| self.short.contains(text));
+        });
+        is_one
     }
 
     /// Where secrets stand: in order, none touching the next but by its ends.
@@ -143,9 +146,9 @@ impl Redactor {
             return found;
         }
         self.find_in(text.as_bytes(), |range| found.push(range));
-        for view in decode::views(text) {
+        decode::each_view(text, &mut |view| {
             self.find_in(&view.bytes, |range| found.push(view.origin(range)));
-        }
+        });
         found.sort_by_key(|range| (range.start, range.end));
         found.dedup_by(|next, hole| {
             let overlap = next.start < hole.end;

@@ -8,9 +8,9 @@ use axum::http::{HeaderName, HeaderValue};
 use axum::response::sse::{Event, KeepAlive, Sse};
 use axum::response::{IntoResponse, Response};
 use futures_util::{Stream, StreamExt, pin_mut, stream};
-use serde_json::json;
+use serde_json::{Value, json};
 use tokio::sync::{OwnedSemaphorePermit, broadcast, mpsc};
-use tokio::time::{Instant, sleep, sleep_until};
+use tokio::time::{Instant, sleep, sleep_until, timeout};
 use waystation_core::dialect::instructions::reply::status;
 use waystation_core::entry::Entry;
 use waystation_core::error::{Code, Error};
@@ -25,7 +25,8 @@ use super::Context;
 /// The least time between two statuses: what changes meanwhile is told at once.
 const PACE: Duration = Duration::from_millis(100);
 /// Events that wait for a slow reader; the watcher then waits, and the next status tells all it missed.
-const EVENTS_WAITING: usize = 64;
+/// A status may be large, so that there is never a second one in memory.
+const EVENTS_WAITING: usize = 1;
 /// How long the watcher waits for a reader; then the stream ends.
 const READER_PATIENCE: Duration = Duration::from_secs(30);
 /// How often a run that sleeps in the store is looked at.
@@ -37,11 +38,11 @@ const KEEP_ALIVE: Duration = Duration::from_secs(15);
 pub(super) fn stream(context: &Context, id: RunId, run: Run) -> Result<Response, Error> {
     let place = context.watchers.clone().try_acquire_owned();
     let place = place.map_err(|_| Error::new(Code::Busy, "Too many runs are being watched"))?;
-    let (sender, receiver) = mpsc::channel(EVENTS_WAITING);
+    let (reader, receiver) = Reader::new();
     let engine = context.app.engine.clone();
     // From now on: whoever is told the first status must not miss what follows it.
     let tokens = engine.tokens(id);
-    let watcher = Watcher { engine, id, run, tokens, results_told: 0, reader: sender };
+    let watcher = Watcher { engine, id, run, tokens, results_told: 0, reader };
     tokio::spawn(watcher.work(place));
     let sse = Sse::new(events(receiver)).keep_alive(KeepAlive::new().interval(KEEP_ALIVE));
     let mut response = sse.into_response();
@@ -59,6 +60,7 @@ fn events(receiver: mpsc::Receiver<Event>) -> impl Stream<Item = Result<Event, I
 }
 
 /// The reader is gone, or reads too slowly.
+#[derive(Debug)]
 struct Gone;
 
 /// How a visit at a run in memory ended.
@@ -70,6 +72,24 @@ enum Visit {
     Lost,
 }
 
+/// Takes events to who reads them.
+struct Reader(mpsc::Sender<Event>);
+
+impl Reader {
+    fn new() -> (Reader, mpsc::Receiver<Event>) {
+        let (sender, receiver) = mpsc::channel(EVENTS_WAITING);
+        (Reader(sender), receiver)
+    }
+
+    /// Tells an event, which is made only when there is room for it.
+    async fn tell(&self, name: &str, body: impl FnOnce() -> Value) -> Result<(), Gone> {
+        let place = timeout(READER_PATIENCE, self.0.reserve()).await;
+        let place = place.map_err(|_| Gone)?.map_err(|_| Gone)?;
+        place.send(Event::default().event(name).data(body().to_string()));
+        Ok(())
+    }
+}
+
 struct Watcher {
     engine: Engine,
     id: RunId,
@@ -77,7 +97,7 @@ struct Watcher {
     tokens: Option<broadcast::Receiver<Token>>,
     /// Steps whose results the last status told: their pieces are of no use any more.
     results_told: usize,
-    reader: mpsc::Sender<Event>,
+    reader: Reader,
 }
 
 impl Watcher {
@@ -104,7 +124,7 @@ impl Watcher {
         loop {
             tokio::select! {
                 biased;
-                () = self.reader.closed() => return Err(Gone),
+                () = self.reader.0.closed() => return Err(Gone),
                 batch = entries.next() => match batch {
                     Some(Ok(batch)) => {
                         self.apply(&batch);
@@ -154,10 +174,11 @@ impl Watcher {
     async fn tell_status(&mut self) -> Result<(), Gone> {
         let begun = self.run.scheduler.begun().iter();
         self.results_told = begun.filter(|item| self.run.item_result(**item).is_some()).count();
-        let waiting = self.engine.waiting(self.id);
-        let body =
-            json!({ "instanceId": self.id.to_string(), "status": status(&self.run, &waiting) });
-        self.tell("status", body.to_string()).await
+        let body = || {
+            let waiting = self.engine.waiting(self.id);
+            json!({ "instanceId": self.id.to_string(), "status": status(&self.run, &waiting) })
+        };
+        self.reader.tell("status", body).await
     }
 
     /// Pieces of what is not a step's own result, such as a verdict, are nobody's business.
@@ -167,15 +188,9 @@ impl Watcher {
             return Ok(());
         }
         let (attempt, text) = (token.attempt, &*token.text);
-        let body = json!({
-            "stepNumber": step, "stepIndex": index, "attempt": attempt, "text": text,
-        });
-        self.tell("token", body.to_string()).await
-    }
-
-    async fn tell(&self, name: &str, data: String) -> Result<(), Gone> {
-        let event = Event::default().event(name).data(data);
-        self.reader.send_timeout(event, READER_PATIENCE).await.map_err(|_| Gone)
+        let body =
+            || json!({ "stepNumber": step, "stepIndex": index, "attempt": attempt, "text": text });
+        self.reader.tell("token", body).await
     }
 
     /// Whether a piece belongs to a step of which nothing is known yet.
@@ -203,5 +218,33 @@ async fn next(tokens: &mut Option<broadcast::Receiver<Token>>) -> Token {
             Err(RecvError::Lagged(_)) => {}
             Err(RecvError::Closed) => *tokens = None,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::cell::Cell;
+
+    use futures_util::FutureExt;
+
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn one_who_does_not_read_has_one_event_made_for_him_and_is_left() {
+        let (reader, mut receiver) = Reader::new();
+        let made = Cell::new(0);
+        let body = || {
+            made.set(made.get() + 1);
+            json!({})
+        };
+        reader.tell("status", body).await.unwrap();
+        assert!(reader.tell("status", body).now_or_never().is_none());
+        assert_eq!(made.get(), 1);
+        assert!(receiver.recv().await.is_some());
+        reader.tell("status", body).await.unwrap();
+        assert_eq!(made.get(), 2);
+        let began = Instant::now();
+        reader.tell("status", body).await.unwrap_err();
+        assert_eq!((made.get(), began.elapsed()), (2, READER_PATIENCE));
     }
 }

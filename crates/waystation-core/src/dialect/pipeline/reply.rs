@@ -2,6 +2,7 @@
 
 use serde_json::{Map, Value, json};
 
+use crate::dialect::words;
 use crate::entry::{Level, Outcome};
 use crate::error::{Class, Failure};
 use crate::plan::{NodeIndex, OnFailure};
@@ -120,12 +121,7 @@ pub fn final_result(run: &Run) -> Value {
 
 /// The run's error in the words of this format.
 pub fn error_text(run: &Run, outcome: &Outcome) -> String {
-    match outcome {
-        Outcome::Completed => String::new(),
-        Outcome::Cancelled { reason } => format!("Run cancelled: {reason}"),
-        Outcome::Failed { node: None, failure } => failure.message.clone(),
-        Outcome::Failed { node: Some(node), failure } => node_error(run, *node, failure),
-    }
+    words::error_text(outcome, |node, failure| node_error(run, node, failure))
 }
 
 /// A failed step's error: with the number of attempts, unless more of them would not have helped.

@@ -13,6 +13,7 @@ use tokio::sync::watch;
 use tokio::time::Instant;
 use waystation_core::entry::{Entry, Fact, Level, Outcome, Start, Timer};
 use waystation_core::error::Error;
+use waystation_core::extract::bytes_about;
 use waystation_core::plan::{Budget, NodeIndex};
 use waystation_core::run::{NodeRecord, Run};
 use waystation_core::scheduler::Action;
@@ -55,6 +56,8 @@ pub(super) struct Live {
     stored_wake: Option<u64>,
     /// Results of an earlier run of the same plan, by node.
     reuse: Vec<NodeRecord>,
+    /// What the results of the run take, roughly.
+    result_bytes: usize,
 }
 
 impl Live {
@@ -99,6 +102,8 @@ impl Live {
     }
 
     fn new(shared: &Arc<Shared>, id: RunId, run: Run, batch: u32) -> Live {
+        let results = run.nodes.iter().filter_map(|node| node.output.as_deref());
+        let result_bytes = results.map(bytes_about).fold(0, usize::saturating_add);
         Live {
             shared: Arc::clone(shared),
             id,
@@ -115,6 +120,7 @@ impl Live {
             timers: BTreeSet::new(),
             stored_wake: None,
             reuse: Vec::new(),
+            result_bytes,
         }
     }
 

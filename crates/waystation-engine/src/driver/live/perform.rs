@@ -8,6 +8,7 @@ use serde_json::Value;
 use tokio::time::Instant;
 use waystation_core::entry::{Data, Entry, Fact, Level, Outcome};
 use waystation_core::error::{Code, Failure};
+use waystation_core::extract::bytes_about;
 use waystation_core::limits::LOG_LINES_PER_RUN;
 use waystation_core::plan::NodeIndex;
 use waystation_core::prepare::{Prepared, prepare};
@@ -167,13 +168,28 @@ impl Live {
         if !spent.is_nothing() {
             self.record(Fact::Spent { node, usage: spent });
         }
-        match outcome {
+        match outcome.and_then(|completion| self.within_bounds(completion)) {
             Ok(node::Completion { output, port }) => {
                 let output = Data::from(output);
                 self.record(Fact::NodeCompleted { node, attempt, output, port });
             }
             Err(failure) => self.failed(node, attempt, failure),
         }
+    }
+
+    /// A result that the run has room for. Steps that repeat earlier results, of which each is small
+    /// enough by itself, would otherwise let a short request fill all memory.
+    fn within_bounds(&mut self, completion: node::Completion) -> node::Outcome {
+        let most = self.shared.settings.result_bytes_max;
+        let total = self.result_bytes.saturating_add(bytes_about(&completion.output));
+        if total > most {
+            let text = format!("the results of this run take more than {most} bytes together");
+            let hint = "let steps give less, or raise WAYSTATION_MAX_RESULT_BYTES".to_owned();
+            let failure = Failure::fatal(Code::LimitExceeded, text);
+            return Err(Failure { hint: Some(hint), ..failure });
+        }
+        self.result_bytes = total;
+        Ok(completion)
     }
 
     fn failed(&mut self, node: NodeIndex, attempt: u32, failure: Failure) {

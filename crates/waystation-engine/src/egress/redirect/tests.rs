@@ -40,6 +40,31 @@ async fn redirects_change_method_and_body_as_browsers_do() {
 }
 
 #[tokio::test]
+async fn a_body_that_holds_keys_goes_to_no_other_origin() {
+    let other = Server::start(|_| reply(200, "", "")).await;
+    let elsewhere = other.url("/end");
+    for (status, is_followed) in [(307, false), (308, false), (302, true)] {
+        let location = format!("location: {elsewhere}\r\n");
+        let server = Server::start(move |_| reply(status, &location, "")).await;
+        let mut request = Request::new(Method::POST, server.url("/"));
+        request.body = Some(Bytes::from_static(b"{\"headers\":{\"x-api-key\":\"k\"}}"));
+        request.is_body_private = true;
+        let sent = open_client().send(request, MIB).await;
+        assert_eq!(sent.is_ok(), is_followed, "{status}");
+        let problem = sent.err().map(|error| error.to_string()).unwrap_or_default();
+        assert_eq!(problem.contains("redirects to another host"), !is_followed, "{problem}");
+    }
+    assert!(other.requests().iter().all(|request| !request.contains("x-api-key")));
+    let server = Server::start(|request| match request.contains(" /end ") {
+        true => reply(200, "", ""),
+        false => reply(308, "location: /end\r\n", ""),
+    });
+    let mut request = Request::new(Method::POST, server.await.url("/"));
+    (request.body, request.is_body_private) = (Some(Bytes::from_static(b"{}")), true);
+    assert!(open_client().send(request, MIB).await.is_ok(), "the same origin");
+}
+
+#[tokio::test]
 async fn what_is_no_redirect_is_an_answer() {
     for (status, headers) in [(300, "location: /x\r\n"), (302, ""), (304, "location: /x\r\n")] {
         let server = Server::start(move |_| reply(status, headers, "")).await;

@@ -53,6 +53,47 @@ async fn the_worker_is_told_the_call() {
 }
 
 #[tokio::test]
+async fn of_this_server_only_workers_are_called() {
+    let server = Server::start(|_| reply(200, "", r#"{"success": true, "body": ""}"#)).await;
+    let client = open_client();
+    client.set_own_address(server.address);
+    let client = Arc::new(client);
+    for (endpoint_url, api_url, is_called) in [
+        ("/endpoint-1", "https://api.example/x", true),
+        (" /endpoints/demo ", "https://api.example/x", true),
+        ("", "/endpoints/demo/mock/news?q=/../x", true),
+        ("/runs/1/cancel", "https://api.example/x", false),
+        ("/endpoint-1/../secrets", "https://api.example/x", false),
+        ("/endpoint-1/%2e%2E/execute", "https://api.example/x", false),
+        ("/endpoints/..\\..\\batch", "https://api.example/x", false),
+        ("/", "https://api.example/x", false),
+        ("", "/runs?a=/mock/", false),
+        ("", "/mock/../metrics", false),
+    ] {
+        let before = server.requests().len();
+        let config = json!({ "endpoint_url": endpoint_url, "api_url": api_url });
+        let (outputs, ambience) = (Vec::new(), Ambience::alone());
+        let call = Call { idempotency_key: "run:0".into(), config, outputs, ambience };
+        let outcome = Endpoint { client: Arc::clone(&client) }.attempt(call).await;
+        assert_eq!(server.requests().len() > before, is_called, "{endpoint_url} {api_url}");
+        if !is_called {
+            let failure = outcome.expect_err("no worker");
+            assert_eq!(failure.message, "This path of this server is no endpoint worker");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_worker_that_redirects_does_not_hand_keys_on() {
+    let other = Server::start(|_| reply(200, "", r#"{"success": true, "body": ""}"#)).await;
+    let location = format!("location: {}\r\n", other.url("/"));
+    let server = Server::start(move |_| reply(307, &location, "")).await;
+    let failure = attempt(config(&server.url("/"))).await.expect_err("a redirect");
+    assert!(failure.message.contains("redirects to another host"), "{}", failure.message);
+    assert_eq!(other.requests(), [""; 0]);
+}
+
+#[tokio::test]
 async fn the_body_is_the_result() {
     for (body, text, is_json) in [
         (json!("plain \"words\""), "plain \"words\"", false),

@@ -24,11 +24,11 @@ pub(in crate::node) fn list(choices: &[Choice]) -> String {
     for (index, Choice { id, name, description }) in choices.iter().enumerate() {
         // Writing to a string cannot fail.
         let _ = write!(list, "{}. {id}", index + 1);
-        for (before, text) in [(" (", name), (": ", description)] {
-            if !text.is_empty() {
-                let after = if before == " (" { ")" } else { "" };
-                let _ = write!(list, "{before}{text}{after}");
-            }
+        if !name.is_empty() {
+            let _ = write!(list, " ({name})");
+        }
+        if !description.is_empty() {
+            let _ = write!(list, ": {description}");
         }
         list.push('\n');
     }

@@ -4,12 +4,13 @@
 //! - [`prompt`]: the parts that prompts are made of
 //! - [`answer`]: an answer as the fields of a node's result
 //! - [`choice`]: which of several options an answer means
+//! - [`selection`]: a question about a list of choices
 //! - [`tool`]: the endpoint of what was chosen
 
 pub(super) mod answer;
 pub(super) mod choice;
-
 pub(super) mod prompt;
+pub(super) mod selection;
 pub(super) mod settings;
 #[cfg(test)]
 pub(super) mod testing;

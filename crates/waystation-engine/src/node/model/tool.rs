@@ -4,6 +4,8 @@ use serde::Deserialize;
 use serde_json::{Map, Value, json};
 use waystation_core::error::Failure;
 
+use super::settings::invalid;
+use super::while_trying;
 use crate::egress::HttpClient;
 use crate::node::Call;
 use crate::node::endpoint::{EndpointCall, call_endpoint};
@@ -26,16 +28,45 @@ pub(in crate::node) struct Patience {
     pub(in crate::node) timeout: Option<u64>,
 }
 
-/// What a report calls the decision and what was selected.
-#[derive(Clone, Copy)]
+/// How a node type speaks of what was selected.
 pub(in crate::node) struct Words {
+    /// The node type.
+    pub(in crate::node) kind: &'static str,
+    /// What may be selected.
+    pub(in crate::node) listed: &'static str,
+    /// What a failure says was tried.
+    pub(in crate::node) trying: &'static str,
+    /// What a report calls the decision and what was selected.
     pub(in crate::node) decision: &'static str,
     pub(in crate::node) selected: &'static str,
 }
 
+/// What a model has chosen, and what it said.
+pub(in crate::node) struct Selected {
+    pub(in crate::node) index: usize,
+    pub(in crate::node) llm_response: String,
+}
+
+/// Calls the endpoint of what was selected, and reports the decision and the data.
+pub(in crate::node) async fn call_selected(
+    words: &Words,
+    mut tools: Vec<Tool>,
+    selected: Selected,
+    patience: Patience,
+    (client, call): (&HttpClient, &Call),
+) -> Result<String, Failure> {
+    if selected.index >= tools.len() {
+        let problem = format!("the decision is none of the {}", words.listed);
+        return Err(invalid(words.kind, &problem));
+    }
+    let mut tool = tools.swap_remove(selected.index);
+    let data = tool.call(client, patience, call).await;
+    let data = data.map_err(|failure| while_trying(words.trying, failure))?;
+    Ok(tool.report(words, &selected.llm_response, data))
+}
+
 impl Tool {
-    /// Calls the endpoint.
-    pub(in crate::node) async fn call(
+    async fn call(
         &mut self,
         client: &HttpClient,
         patience: Patience,
@@ -53,7 +84,7 @@ impl Tool {
 
     /// The decision and the data as indented JSON. Headers and body of the call stay unsaid: they may
     /// hold keys.
-    pub(in crate::node) fn report(self, words: Words, llm_response: &str, data: Value) -> String {
+    fn report(self, words: &Words, llm_response: &str, data: Value) -> String {
         let EndpointCall { endpoint_url, api_url, method, .. } = self.endpoint;
         let endpoint = json!({
             "endpointUrl": endpoint_url,

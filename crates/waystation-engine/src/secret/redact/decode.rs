@@ -20,13 +20,41 @@ impl View {
     }
 }
 
-/// The decodings that change the text.
-pub(super) fn views(text: &str) -> impl Iterator<Item = View> {
-    let (percent, plus) = (text.contains('%'), text.contains('+'));
-    let json = text.contains('\\').then(|| decode(text, json_escape));
-    let url = percent.then(|| decode(text, percent_escape));
-    let form = plus.then(|| decode(text, form_escape));
-    [json, url, form].into_iter().flatten()
+/// How often a text may have been written into another: JSON in a string of JSON, which stands in the
+/// quotation of an answer, and so on.
+const DEPTH: usize = 6;
+
+/// Shows every decoding that changes the text: JSON within JSON as deep as it goes, and at each level
+/// what a URL or a form says, which may be JSON again.
+pub(super) fn each_view(text: &str, visit: &mut dyn FnMut(&View)) {
+    let bytes = text.as_bytes();
+    let starts = |at: usize| at;
+    descend(bytes, &starts, DEPTH, visit);
+}
+
+fn descend(
+    bytes: &[u8],
+    starts: &dyn Fn(usize) -> usize,
+    depth: usize,
+    visit: &mut dyn FnMut(&View),
+) {
+    let ways: [(u8, Escape, usize); 3] = [
+        (b'\\', json_escape, depth.saturating_sub(1)),
+        (b'%', percent_escape, depth.min(1)),
+        (b'+', form_escape, depth.min(1)),
+    ];
+    for (sign, escape, depth_left) in ways {
+        if memchr::memchr(sign, bytes).is_none() {
+            continue;
+        }
+        let view = decode(bytes, starts, escape);
+        if view.bytes != bytes {
+            visit(&view);
+            if depth_left > 0 {
+                descend(&view.bytes, &|at| view.starts[at], depth_left, visit);
+            }
+        }
+    }
 }
 
 /// What an escape at the start of some bytes stands for, and its length; `None` for any other byte.
@@ -37,8 +65,8 @@ enum Decoded {
     Char(char),
 }
 
-fn decode(text: &str, escape: Escape) -> View {
-    let source = text.as_bytes();
+/// `starts` tells where each byte of the source comes from.
+fn decode(source: &[u8], starts: &dyn Fn(usize) -> usize, escape: Escape) -> View {
     let mut view = View { bytes: Vec::with_capacity(source.len()), starts: Vec::new() };
     let mut at = 0;
     while at < source.len() {
@@ -49,10 +77,10 @@ fn decode(text: &str, escape: Escape) -> View {
                 view.bytes.extend_from_slice(char.encode_utf8(&mut [0; 4]).as_bytes());
             }
         }
-        view.starts.resize(view.bytes.len(), at);
+        view.starts.resize(view.bytes.len(), starts(at));
         at += length;
     }
-    view.starts.push(source.len());
+    view.starts.push(starts(source.len()));
     view
 }
 

@@ -35,6 +35,31 @@ fn every_spelling_of_a_value_goes() {
 }
 
 #[test]
+fn a_value_goes_from_documents_within_documents() {
+    let secret = "-----BEGIN KEY-----\nab/c+\"ä\"\n-----END KEY-----";
+    let redactor = redactor(&[secret]);
+    let form = format!("q={}", spell(&json!({ "key": secret }).to_string(), 6));
+    assert!(!redactor.redact_text(&form).contains("KEY"), "{form}");
+    let mut text = secret.to_owned();
+    for level in 1..=5 {
+        text = json!({ "level": level, "body": text }).to_string();
+        assert!(!redactor.redact_text(&text).contains("KEY"), "{level}: {text}");
+        let quoted = format!("Endpoint worker error: 500 - {text}");
+        assert!(!redactor.redact_text(&quoted).contains("KEY"), "{level}");
+        let link = json!({ "link": spell(secret, 4), "body": text }).to_string();
+        assert!(!redactor.redact_text(&link).contains("KEY"), "{level}: {link}");
+    }
+}
+
+#[test]
+fn the_rest_of_a_document_within_a_document_stays() {
+    let inner = json!({ "a": "\\ é", "k": "two\nlines", "z": "\"" }).to_string();
+    let text = json!({ "before": "\n", "body": inner, "after": 1 }).to_string();
+    let expected = text.replace(r"two\\nlines", REDACTED);
+    assert_eq!(redactor(&["two\nlines"]).redact_text(&text), expected);
+}
+
+#[test]
 fn credentials_within_base64_go_with_the_letters_that_share_their_bits() {
     let redactor = redactor(&["hunter22"]);
     for (around, left) in [

@@ -3,6 +3,7 @@
 use serde_json::{Value, json};
 
 use super::steps::Step;
+use crate::dialect::words;
 use crate::entry::Outcome;
 use crate::error::Failure;
 use crate::plan::NodeIndex;
@@ -15,12 +16,7 @@ const ROUTER_ENDPOINT: &str = "Router endpoint call failed: ";
 
 /// Why an instance has not completed.
 pub fn error_text(run: &Run, outcome: &Outcome) -> String {
-    match outcome {
-        Outcome::Completed => String::new(),
-        Outcome::Cancelled { reason } => format!("Run cancelled: {reason}"),
-        Outcome::Failed { node: None, failure } => failure.message.clone(),
-        Outcome::Failed { node: Some(node), failure } => node_error(run, *node, failure),
-    }
+    words::error_text(outcome, |node, failure| node_error(run, node, failure))
 }
 
 /// A failed node's words. What stops an attempt from outside, such as its time limit, does not know
