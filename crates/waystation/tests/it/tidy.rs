@@ -54,5 +54,5 @@ fn the_core_depends_on_nothing_that_reaches_the_world() {
 
 fn is_test(file: &Path) -> bool {
     let name = file.to_string_lossy();
-    ["tests", "simulator", "fuzz"].iter().any(|part| name.contains(part))
+    ["tests", "simulator", "fuzz", "golden"].iter().any(|part| name.contains(part))
 }
