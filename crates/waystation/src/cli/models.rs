@@ -20,8 +20,8 @@ use crate::config::Config;
 
 #[derive(Args)]
 pub(super) struct Models {
-    /// Ask a provider something small, which may cost a little; without a name, all that have what
-    /// they need.
+    /// Ask a provider something small, which may cost a little; without a name, all that have a key
+    /// and a default model.
     #[arg(long, value_name = "PROVIDER", num_args = 0..=1)]
     test: Option<Option<String>>,
     /// The model to ask, where the provider has no default one or another is meant.
@@ -47,7 +47,9 @@ impl Models {
             Some(name) => vec![name],
             None => list
                 .iter()
-                .filter(|(one, _)| is_ready(one))
+                .filter(|(one, _)| {
+                    is_ready(one) && (one.default_model.is_some() || self.model.is_some())
+                })
                 .map(|(one, _)| one.name.clone())
                 .collect(),
         };

@@ -138,7 +138,7 @@ fn text<'a>(step: &'a Value, field: &str) -> &'a str {
 }
 
 /// What a step is called: a chain's by its place and its instruction.
-fn name(step: &Value) -> String {
+pub(super) fn name(step: &Value) -> String {
     let Some(number) = step["step_number"].as_u64() else {
         return text(step, "step_name").to_owned();
     };
