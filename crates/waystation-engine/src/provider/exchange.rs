@@ -19,7 +19,7 @@ use super::keeper::{Keeper, Teller};
 use super::{Manner, SILENCE};
 use crate::egress::{HttpClient, Incoming, Request, SendError};
 use crate::limits::{ERROR_BYTES, MODEL_ANSWER_BYTES, MODEL_STREAM_BYTES};
-use crate::node::http::{may_pass, retry_after_ms, send_failure, text};
+use crate::node::http::{retry_after_ms, send_failure, text};
 use crate::secret::Secret;
 
 /// A provider's address.
@@ -124,7 +124,7 @@ impl Service {
     fn api_error(&self, status: u16, code: &str, body: &str, after_ms: Option<u64>) -> Failure {
         let message = format!("{} API error: {code} - {}", self.label, begin(body.trim()));
         let status = StatusCode::from_u16(status).unwrap_or(StatusCode::BAD_GATEWAY);
-        let class = match status.is_client_error() && !may_pass(status) {
+        let class = match is_final(status) {
             true => Class::Fatal,
             false => Class::Retryable { after_ms },
         };
@@ -337,6 +337,12 @@ fn stream_failure(error: sse_stream::Error, label: &str) -> Failure {
     };
     let message = format!("{label} gave a stream that cannot be read: {error}");
     Failure::retryable(Code::ModelAnswer, message, None)
+}
+
+/// Whether another attempt would be refused like this one.
+fn is_final(status: StatusCode) -> bool {
+    let may_pass = matches!(status.as_u16(), 408 | 429);
+    status.is_redirection() || (status.is_client_error() && !may_pass)
 }
 
 #[cfg(test)]

@@ -215,10 +215,11 @@ impl Models {
     }
 
     /// Asks a provider something tiny, to know that it answers.
-    pub async fn test(&self, provider: &str) -> Result<Answer, Failure> {
+    pub async fn test(&self, provider: &str, model: Option<String>) -> Result<Answer, Failure> {
         let message = Message { role: Role::User, text: "Answer with the word: ready".into() };
         let provider = Some(provider.to_owned());
-        let ask = Ask { provider, messages: vec![message], stream: Some(false), ..Ask::default() };
+        let (messages, stream) = (vec![message], Some(false));
+        let ask = Ask { provider, model, messages, stream, ..Ask::default() };
         self.ask(ask, &Ambience::alone()).await
     }
 

@@ -19,10 +19,13 @@ use crate::config::Config;
 
 #[derive(Args)]
 pub(super) struct Models {
-    /// Ask a provider something small, which may cost a little; without a name, all that have what
-    /// they need.
+    /// Ask a provider something small, which may cost a little; without a name, all that have a key
+    /// and a default model.
     #[arg(long, value_name = "PROVIDER", num_args = 0..=1)]
     test: Option<Option<String>>,
+    /// The model to ask, where the provider has no default one or another is meant.
+    #[arg(long, value_name = "MODEL", requires = "test")]
+    model: Option<String>,
     /// Print them as JSON.
     #[arg(long)]
     json: bool,
@@ -43,13 +46,15 @@ impl Models {
             Some(name) => vec![name],
             None => list
                 .iter()
-                .filter(|(one, _)| is_ready(one))
+                .filter(|(one, _)| {
+                    is_ready(one) && (one.default_model.is_some() || self.model.is_some())
+                })
                 .map(|(one, _)| one.name.clone())
                 .collect(),
         };
         let mut results = Vec::with_capacity(names.len());
         for name in names {
-            let result = front.test(&name).await;
+            let result = front.test(&name, self.model.clone()).await;
             if !self.json {
                 say(&name, &result);
             }

@@ -138,7 +138,7 @@ fn text<'a>(step: &'a Value, field: &str) -> &'a str {
 }
 
 /// What a step is called: a chain's by its place and its instruction.
-fn name(step: &Value) -> String {
+pub(super) fn name(step: &Value) -> String {
     let Some(number) = step["step_number"].as_u64() else {
         return text(step, "step_name").to_owned();
     };
@@ -197,7 +197,9 @@ fn ended(step: &Value, name: &str, state: &State) -> String {
 /// How the result of a chain's step begins.
 fn glimpse(step: &Value) -> String {
     let Some(result) = step["output"]["text"].as_str() else { return String::new() };
-    let mut lines = result.lines().filter(|line| !line.trim().is_empty());
-    let first = cut(lines.next().unwrap_or_default(), GLIMPSE_CHARS);
+    // Indented JSON says little in its first line.
+    let start: String = result.chars().take(4 * GLIMPSE_CHARS).collect();
+    let words: Vec<&str> = start.split_whitespace().collect();
+    let first = cut(&words.join(" "), GLIMPSE_CHARS);
     format!("\n  {}", style(&first).dim())
 }

@@ -16,8 +16,7 @@ use waystation_engine::store::sqlite::SqliteStore;
 use waystation_engine::store::{RunFilter, Status, Store};
 
 use super::local::Server;
-use super::terminal;
-use super::{Failed, Outcome};
+use super::{Failed, Outcome, progress, terminal};
 use crate::app::App;
 use crate::config::Config;
 use crate::view::{self, Seen};
@@ -141,7 +140,7 @@ fn print_detail(detail: &Value) {
     terminal::print("\nSTEPS");
     for step in detail["steps"].as_array().into_iter().flatten() {
         let time = step["execution_time"].as_f64().map(terminal::duration).unwrap_or_default();
-        let (status, name) = (text(&step["status"]), text(&step["step_name"]));
+        let (status, name) = (text(&step["status"]), progress::name(step));
         let why = step["error"].as_str().filter(|_| status == "failed").or(step["reason"].as_str());
         let line = format!("  {status:<9}  {time:>8}  {name}  {}", why.unwrap_or_default());
         terminal::print(line.trim_end());
@@ -155,6 +154,10 @@ fn print_detail(detail: &Value) {
     if let Some(result) = detail["result"].get("final_result") {
         terminal::print("\nRESULT");
         terminal::print_json(result);
+    }
+    let last = detail["result"]["output"]["steps"].as_array().and_then(|steps| steps.last());
+    if let Some(result) = last.and_then(|step| step["result"].as_str()) {
+        terminal::print(&format!("\nRESULT\n{result}"));
     }
     if let Some(error) = detail["result"]["error"].as_str() {
         terminal::print(&format!("\nERROR\n{error}"));

@@ -279,12 +279,16 @@ async fn a_chain_runs_here_and_beside_a_server() {
         allow_duplicates! {
             assert_snapshot!(still(&ended.stderr), @"
         ✓ 1 Look. [time], 10 tokens
-          Look.
+          Look. Is it fast?
         ✓ 2 Praise it. [time], 16 tokens
-          Praise it.
+          Praise it. Look. Is it fast?
         Completed in [time]: 2 steps, 26 tokens run [run]
         ");
         }
+        let id = ended.stderr.trim_end().rsplit(' ').next().unwrap_or_default();
+        let shown = run(data, &["runs", "show", id]).await.stdout;
+        assert!(shown.contains("  2 Praise it.\n"), "{shown}");
+        assert!(shown.ends_with("\nRESULT\nPraise it.\n\nLook.\n\nIs it fast?\n"), "{shown}");
         let ended = run(data, &["run", "flow.json", "--json", "-i", "It is slow."]).await;
         assert_eq!((ended.code, ended.stderr.as_str()), (Some(0), ""));
         let reply: Value = serde_json::from_str(&ended.stdout).unwrap();

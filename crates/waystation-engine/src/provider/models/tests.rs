@@ -29,6 +29,7 @@ struct Script {
     gate: Semaphore,
     outcomes: Mutex<VecDeque<Result<Reply, Failure>>>,
     keys: Mutex<Vec<Option<String>>>,
+    models: Mutex<Vec<String>>,
 }
 
 fn reply() -> Reply {
@@ -48,6 +49,7 @@ fn script(outcomes: impl IntoIterator<Item = Result<Reply, Failure>>) -> Arc<Scr
         gate: Semaphore::new(PERMITS),
         outcomes: Mutex::new(outcomes.into_iter().collect()),
         keys: Mutex::default(),
+        models: Mutex::default(),
     })
 }
 
@@ -66,7 +68,8 @@ impl Script {
 
 #[async_trait]
 impl Provider for Script {
-    async fn ask(&self, _: &Question, manner: Manner<'_>) -> Result<Reply, Failure> {
+    async fn ask(&self, question: &Question, manner: Manner<'_>) -> Result<Reply, Failure> {
+        self.models.lock().unwrap().push(question.model.clone());
         self.calls.fetch_add(1, Ordering::SeqCst);
         let key = manner.key.map(|key| key.expose().to_owned());
         self.keys.lock().unwrap().push(key);
@@ -426,9 +429,11 @@ async fn providers_are_listed_and_tested() {
     assert_eq!((listed.name.as_str(), listed.key), ("openai", KeyState::NotNeeded));
     assert_eq!(limits.concurrency, 3);
     for _ in 0..2 {
-        assert!(!models.test("openai").await.unwrap().cached);
+        assert!(!models.test("openai", None).await.unwrap().cached);
     }
-    assert_eq!(script.calls(), 2);
+    models.test("openai", Some("another".into())).await.unwrap();
+    let asked = script.models.lock().unwrap();
+    assert_eq!(*asked, ["m", "m", "another"]);
 }
 
 /// What a hit takes. Run it with `--run-ignored all --no-capture`.
