@@ -11,8 +11,7 @@ use waystation_engine::event::redis::OutputSink;
 use waystation_engine::event::signature::SigningKey;
 use waystation_engine::node::Registry;
 use waystation_engine::provider::installed::Installed;
-use waystation_engine::provider::models::{ModelParts, Models, Price};
-use waystation_engine::provider::prices::Prices;
+use waystation_engine::provider::models::{ModelParts, Models};
 use waystation_engine::secret::{Sealer, Vault};
 use waystation_engine::store::Store;
 use waystation_engine::store::sqlite::{Options, SqliteStore};
@@ -62,7 +61,7 @@ impl App {
         settings.run_budget = config.models.run_budget;
         let models = Arc::new(Models::new(ModelParts {
             directory: Arc::new(directory),
-            price: price(config.prices),
+            prices: config.prices,
             store: Some(Arc::clone(&store)),
             redis: config.redis.clone(),
             settings: config.models,
@@ -96,13 +95,6 @@ impl App {
         self.client.set_own_address(address);
         self.engine.start().await
     }
-}
-
-/// What calls of models cost, for those who make them.
-pub fn price(prices: Prices) -> Price {
-    Arc::new(move |provider, model, sent, received| {
-        prices.nano_usd(provider, model, sent, received)
-    })
 }
 
 /// The vault of a data directory.

@@ -16,6 +16,7 @@ use super::flight::{Flights, Joined, Leader};
 use super::limiter::limits::Limits;
 use super::limiter::{LaneKey, Limiter, Turn};
 use super::meters::{self, Meters};
+use super::prices::Prices;
 use super::settings::ModelSettings;
 use super::{Finish, Manner, Message, Provider, Question, Reply, Role};
 use crate::event::redis::RedisConfig;
@@ -72,16 +73,12 @@ pub struct Answer {
     pub latency_ms: u64,
 }
 
-/// What a call costs, in billionths of a US dollar, by provider, model, and tokens sent and received,
-/// where that is known.
-pub type Price = Arc<dyn Fn(&str, &str, u64, u64) -> Option<u64> + Send + Sync>;
-
 /// What models are made of.
 pub struct ModelParts {
     /// Who gives access to them.
     pub directory: Arc<dyn Directory>,
     /// What calls cost whose provider does not say it.
-    pub price: Price,
+    pub prices: Prices,
     /// Keeps answers where there is no Redis, and knows what workflows have spent.
     pub store: Option<Arc<dyn Store>>,
     /// Keeps answers.
@@ -97,11 +94,11 @@ impl Default for ModelParts {
 }
 
 impl From<BTreeMap<String, Entry>> for ModelParts {
-    /// These providers, no prices, and nothing that lasts.
+    /// These providers, the prices of the built-in table, and nothing that lasts.
     fn from(providers: BTreeMap<String, Entry>) -> ModelParts {
         ModelParts {
             directory: Arc::new(providers),
-            price: Arc::new(|_, _, _, _| None),
+            prices: Prices::default(),
             store: None,
             redis: None,
             settings: ModelSettings::default(),
@@ -112,7 +109,7 @@ impl From<BTreeMap<String, Entry>> for ModelParts {
 /// The models of an installation.
 pub struct Models {
     directory: Arc<dyn Directory>,
-    price: Price,
+    prices: Prices,
     store: Option<Arc<dyn Store>>,
     settings: ModelSettings,
     cache: Option<Cache>,
@@ -178,14 +175,14 @@ impl Query {
 impl Models {
     /// Models of these parts. Providers alone will do.
     pub fn new(parts: impl Into<ModelParts>) -> Models {
-        let ModelParts { directory, price, store, redis, settings } = parts.into();
+        let ModelParts { directory, prices, store, redis, settings } = parts.into();
         let shelf = match redis {
             Some(config) => Some(Shelf::Redis(Box::new(RedisValues::new(config)))),
             None => store.clone().map(Shelf::Store),
         };
         Models {
             directory,
-            price,
+            prices,
             store,
             cache: settings.cache.and_then(|keep| Some(Cache::new(shelf?, keep))),
             flights: Flights::default(),
@@ -330,8 +327,9 @@ impl Models {
     /// What a call used. Its price goes by the model asked for, or else by the one that answered.
     fn usage(&self, query: &Query, reply: &Reply) -> Usage {
         let Reply { prompt_tokens, completion_tokens, nano_usd, .. } = *reply;
-        let price =
-            |model: &str| (self.price)(&query.name, model, prompt_tokens, completion_tokens);
+        let price = |model: &str| {
+            self.prices.nano_usd(&query.name, model, prompt_tokens, completion_tokens)
+        };
         let price = || price(&query.question.model).or_else(|| price(&reply.model));
         Usage {
             calls: 1,

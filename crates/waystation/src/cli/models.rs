@@ -14,7 +14,7 @@ use waystation_engine::store::sqlite::SqliteStore;
 
 use super::terminal::{self, duration, style};
 use super::{Failed, Outcome};
-use crate::app::{Clients, clients, open_vault, price};
+use crate::app::{Clients, clients, open_vault};
 use crate::config::Config;
 
 #[derive(Args)]
@@ -79,8 +79,8 @@ async fn open(config: Config) -> Result<Front, Error> {
     };
     let Clients { confined, trusted } = clients(config.egress)?;
     let directory = Arc::new(Installed::new(config.providers, vault, trusted, confined));
-    let (price, settings) = (price(config.prices), config.models);
-    Ok(Front::new(ModelParts { directory, price, settings, ..ModelParts::default() }))
+    let (prices, settings) = (config.prices, config.models);
+    Ok(Front::new(ModelParts { directory, prices, settings, ..ModelParts::default() }))
 }
 
 async fn read_vault(config: &Config) -> Result<Vault, Error> {

@@ -111,6 +111,11 @@ fn ambience(account: Account) -> (Arc<RunTies>, Ambience) {
     (ties.clone(), Ambience::new(ties, (0, 1), account, Vec::new()))
 }
 
+/// What the answers cost is 2 billionths of a dollar for each token sent, and 10 for each received.
+fn prices() -> Prices {
+    Prices::parse(r#"{"m-1": {"input": 0.002, "output": 0.01}}"#).unwrap()
+}
+
 fn tokens(tokens: u64) -> Budget {
     Budget { tokens: Some(tokens), nano_usd: None }
 }
@@ -123,12 +128,7 @@ fn free() -> Usage {
 #[tokio::test]
 async fn a_hit_is_marked_free_and_takes_no_call() {
     let script = script([]);
-    let models = Models::new(ModelParts {
-        price: Arc::new(|_, model, sent, received| {
-            (model == "m-1").then_some(sent * 2 + received * 10)
-        }),
-        ..parts(&script)
-    });
+    let models = Models::new(ModelParts { prices: prices(), ..parts(&script) });
     let alone = Ambience::alone();
     let first = models.ask(ask("q"), &alone).await.unwrap();
     let paid = Usage { calls: 1, cached: 0, paid_tokens: 42, nano_usd: 180, ..free() };
@@ -149,11 +149,10 @@ async fn a_hit_is_marked_free_and_takes_no_call() {
 #[tokio::test]
 async fn what_the_provider_says_of_the_cost_counts_more() {
     let script = script([Ok(Reply { nano_usd: Some(7), ..reply() })]);
-    let models =
-        Models::new(ModelParts { price: Arc::new(|_, _, _, _| Some(1)), ..parts(&script) });
+    let models = Models::new(ModelParts { prices: prices(), ..parts(&script) });
     let alone = Ambience::alone();
     assert_eq!(models.ask(uncached("q"), &alone).await.unwrap().usage.nano_usd, 7);
-    assert_eq!(models.ask(uncached("q"), &alone).await.unwrap().usage.nano_usd, 1);
+    assert_eq!(models.ask(uncached("q"), &alone).await.unwrap().usage.nano_usd, 180);
 }
 
 #[tokio::test]
