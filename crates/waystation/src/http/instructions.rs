@@ -60,6 +60,8 @@ async fn look(
         };
         return Ok(by_acceptance(reply));
     };
+    // Until the reply is made; the semaphore is never closed.
+    let _place = context.readers.acquire().await;
     let Some((id, run)) = find(&context, &instance).await? else {
         let body = json!({ "error": format!("Instance not found: {instance}") });
         return Ok((StatusCode::NOT_FOUND, Json(body)).into_response());
@@ -67,9 +69,11 @@ async fn look(
     if accepts(&headers, "text/event-stream") {
         return Ok(by_acceptance(watch::stream(&context, id, run)?));
     }
-    let status = status(&run, &context.app.engine.waiting(id));
-    let body = json!({ "instanceId": id.to_string(), "status": status });
-    Ok(by_acceptance(([(header::CACHE_CONTROL, "no-store")], Json(body)).into_response()))
+    let waiting = context.app.engine.waiting(id);
+    let body = move || json!({ "instanceId": id.to_string(), "status": status(&run, &waiting) });
+    Ok(by_acceptance(
+        ([(header::CACHE_CONTROL, "no-store")], context.room.reply(body).await?).into_response(),
+    ))
 }
 
 /// The chain of that id. Reading its journal does not touch the run, which may be at work.

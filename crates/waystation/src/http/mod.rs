@@ -14,6 +14,7 @@ mod patience;
 mod pipelines;
 mod progress;
 mod reply;
+mod room;
 mod runs;
 mod secrets;
 mod status;
@@ -44,12 +45,19 @@ pub struct Context {
     instance: Arc<str>,
     /// Places for those who watch a run; who finds none asks again and again instead.
     watchers: Arc<Semaphore>,
+    /// Places for those who look up a whole run; who finds none waits.
+    readers: Arc<Semaphore>,
+    /// Room for large replies.
+    room: room::Room,
     /// What a command on this machine has to show to set secrets.
     token: Arc<str>,
 }
 
 /// Runs that are watched at once; a further watcher is refused as busy.
 const WATCHERS_MAX: usize = 1_000;
+
+/// Runs that are looked up whole at once, each with all its results in memory; a further one waits.
+const READERS_MAX: usize = 4;
 
 /// The header of `/ping` that names the process.
 pub const INSTANCE_HEADER: &str = "waystation-instance";
@@ -62,8 +70,18 @@ impl Context {
     pub fn new(app: Arc<App>, metrics: Option<PrometheusHandle>, is_local: bool) -> Context {
         let instance = RunId::new().to_string().into();
         let watchers = Arc::new(Semaphore::new(WATCHERS_MAX));
+        let readers = Arc::new(Semaphore::new(READERS_MAX));
         let gate = Gate::new(is_local, app.cors_origins.clone());
-        Context { app, metrics, gate, watchers, instance, token: new_token().into() }
+        Context {
+            app,
+            metrics,
+            gate,
+            watchers,
+            readers,
+            room: room::Room::default(),
+            instance,
+            token: new_token().into(),
+        }
     }
 
     /// What [`INSTANCE_HEADER`] says here.

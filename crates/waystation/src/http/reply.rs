@@ -35,6 +35,9 @@ impl IntoResponse for Failed {
     }
 }
 
+/// What is said of a panic.
+pub(super) const FAULT: &str = "the request hit a fault of this program";
+
 /// The body of an error: `success: false`, what is wrong, and how to mend it.
 pub(super) fn error_body(error: &Error) -> Value {
     let mut body = json!({ "success": false, "error": error.message, "code": error.code.as_str() });
@@ -72,5 +75,5 @@ pub(super) async fn no_such_method(uri: Uri) -> Response {
 
 /// A handler panicked: the connection and the server go on.
 pub(super) fn panicked(_: Box<dyn Any + Send + 'static>) -> Response {
-    Failed(Error::new(Code::Internal, "the request hit a fault of this program")).into_response()
+    Failed(Error::new(Code::Internal, FAULT)).into_response()
 }

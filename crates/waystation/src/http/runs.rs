@@ -2,6 +2,7 @@
 
 use axum::extract::State;
 use axum::http::StatusCode;
+use axum::response::Response;
 use axum::routing::{get, post};
 use axum::{Json, Router};
 use serde::Deserialize;
@@ -57,14 +58,19 @@ async fn list(
 async fn show(
     State(context): State<Context>,
     Path(text): Path<String>,
-) -> Result<Json<Value>, Failed> {
+) -> Result<Response, Failed> {
     let id = id(&text)?;
     let engine = &context.app.engine;
+    // Until the reply is made; the semaphore is never closed.
+    let _place = context.readers.acquire().await;
     let (line, run) = (engine.row(id).await?, engine.run(id).await?);
     let cursor = engine.store().cursor(id).await.map_err(Error::from)?;
     let waiting = engine.waiting(id);
-    let seen = Seen { line: &line, run: &run, cursor: cursor.as_ref(), waiting: &waiting };
-    Ok(Json(view::detail(&seen)))
+    let detail = move || {
+        let seen = Seen { line: &line, run: &run, cursor: cursor.as_ref(), waiting: &waiting };
+        view::detail(&seen)
+    };
+    Ok(context.room.reply(detail).await?)
 }
 
 async fn cancel(

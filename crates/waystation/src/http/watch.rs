@@ -21,6 +21,7 @@ use waystation_engine::limits::TOKENS_BEHIND;
 use waystation_engine::node::ambience::Token;
 
 use super::Context;
+use super::room::Room;
 
 /// The least time between two statuses: what changes meanwhile is told at once.
 const PACE: Duration = Duration::from_millis(100);
@@ -38,7 +39,7 @@ const KEEP_ALIVE: Duration = Duration::from_secs(15);
 pub(super) fn stream(context: &Context, id: RunId, run: Run) -> Result<Response, Error> {
     let place = context.watchers.clone().try_acquire_owned();
     let place = place.map_err(|_| Error::new(Code::Busy, "Too many runs are being watched"))?;
-    let (reader, receiver) = Reader::new();
+    let (reader, receiver) = Reader::new(context.room.clone());
     let engine = context.app.engine.clone();
     // From now on: whoever is told the first status must not miss what follows it.
     let tokens = engine.tokens(id);
@@ -52,12 +53,17 @@ pub(super) fn stream(context: &Context, id: RunId, run: Run) -> Result<Response,
     Ok(response)
 }
 
-fn events(receiver: mpsc::Receiver<Event>) -> impl Stream<Item = Result<Event, Infallible>> {
-    stream::unfold(receiver, |mut receiver| async {
-        let event = receiver.recv().await?;
-        Some((Ok(event), receiver))
+/// The room that an event takes is given back when the next one is asked for.
+fn events(receiver: mpsc::Receiver<Told>) -> impl Stream<Item = Result<Event, Infallible>> {
+    stream::unfold((receiver, None), |(mut receiver, sent)| async {
+        drop(sent);
+        let (event, taken) = receiver.recv().await?;
+        Some((Ok(event), (receiver, taken)))
     })
 }
+
+/// An event, and the room that it takes.
+type Told = (Event, Option<OwnedSemaphorePermit>);
 
 /// The reader is gone, or reads too slowly.
 #[derive(Debug)]
@@ -73,19 +79,24 @@ enum Visit {
 }
 
 /// Takes events to who reads them.
-struct Reader(mpsc::Sender<Event>);
+struct Reader {
+    events: mpsc::Sender<Told>,
+    room: Room,
+}
 
 impl Reader {
-    fn new() -> (Reader, mpsc::Receiver<Event>) {
-        let (sender, receiver) = mpsc::channel(EVENTS_WAITING);
-        (Reader(sender), receiver)
+    fn new(room: Room) -> (Reader, mpsc::Receiver<Told>) {
+        let (events, receiver) = mpsc::channel(EVENTS_WAITING);
+        (Reader { events, room }, receiver)
     }
 
     /// Tells an event, which is made only when there is room for it.
     async fn tell(&self, name: &str, body: impl FnOnce() -> Value) -> Result<(), Gone> {
-        let place = timeout(READER_PATIENCE, self.0.reserve()).await;
+        let place = timeout(READER_PATIENCE, self.events.reserve()).await;
         let place = place.map_err(|_| Gone)?.map_err(|_| Gone)?;
-        place.send(Event::default().event(name).data(body().to_string()));
+        let data = body().to_string();
+        let taken = self.room.take(&data).map_err(|_| Gone)?;
+        place.send((Event::default().event(name).data(data), taken));
         Ok(())
     }
 }
@@ -124,7 +135,7 @@ impl Watcher {
         loop {
             tokio::select! {
                 biased;
-                () = self.reader.0.closed() => return Err(Gone),
+                () = self.reader.events.closed() => return Err(Gone),
                 batch = entries.next() => match batch {
                     Some(Ok(batch)) => {
                         self.apply(&batch);
@@ -231,7 +242,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn one_who_does_not_read_has_one_event_made_for_him_and_is_left() {
-        let (reader, mut receiver) = Reader::new();
+        let (reader, mut receiver) = Reader::new(Room::default());
         let made = Cell::new(0);
         let body = || {
             made.set(made.get() + 1);

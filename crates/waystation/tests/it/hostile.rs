@@ -9,7 +9,7 @@ use tokio::net::TcpStream;
 
 use crate::support::server::{Server, answer};
 use crate::support::target::{Target, reply};
-use crate::support::{command, pipeline, step};
+use crate::support::{command, eventually, pipeline, step};
 
 /// What nobody should have to wait longer for.
 const BOUND: Duration = Duration::from_secs(10);
@@ -245,4 +245,28 @@ async fn every_error_of_the_api_is_json() {
         assert_eq!(reply["success"], false);
         assert!(reply["error"].is_string());
     }
+}
+
+#[tokio::test]
+async fn a_chain_that_multiplies_its_results_ends_with_the_reason() {
+    let server = Server::with(&[("WAYSTATION_MAX_RESULT_BYTES", "1000000")]).await;
+    let repeat =
+        || json!({ "type": "thread", "collectFromSteps": [1], "outputFormat": "numbered" });
+    let instructions: Vec<Value> =
+        std::iter::once(json!("Go.")).chain((0..500).map(|_| repeat())).collect();
+    let chain = json!({
+        "context": "x".repeat(10_000), "provider": "echo", "instructions": instructions,
+    });
+    let (status, reply) = send(&server, "/", chain.to_string()).await;
+    assert_eq!(status, 200, "{reply}");
+    let path = format!("/?instanceId={}", reply["instanceId"].as_str().unwrap());
+    let ended = eventually("the chain has ended", async || {
+        let (_, reply) = server.get(&path).await;
+        (reply["status"]["status"] == "errored").then_some(reply)
+    });
+    let status = ended.await["status"].take();
+    assert_eq!(status["error"], "the results of this run take more than 1000000 bytes together");
+    let steps = status["output"]["steps"].as_array().unwrap().len();
+    assert!((90..=100).contains(&steps), "{steps}");
+    assert_eq!(status["output"]["errors"][0]["context"]["code"], "limit_exceeded");
 }
