@@ -90,19 +90,7 @@ impl Config {
         let reach = if is_local { "any-but-metadata" } else { "public-only" };
         let egress = text("WAYSTATION_EGRESS").unwrap_or_else(|| reach.into());
         let allow = text("WAYSTATION_EGRESS_ALLOW").unwrap_or_default();
-        let defaults = EngineSettings::default();
-        let engine = EngineSettings {
-            runs_live: number(lookup, "WAYSTATION_MAX_RUNS", 1, defaults.runs_live)?,
-            nodes_live: number(lookup, "WAYSTATION_MAX_NODES", 1, defaults.nodes_live)?,
-            result_bytes_max: number(
-                lookup,
-                "WAYSTATION_MAX_RESULT_BYTES",
-                1_024,
-                defaults.result_bytes_max,
-            )?,
-            retention: retention(lookup)?,
-            ..defaults
-        };
+        let engine = engine(lookup)?;
         let providers = Providers::from_lookup(lookup)?;
         let models = ModelSettings::from_lookup(lookup)?;
         check_limits(&models, &providers)?;
@@ -137,6 +125,23 @@ impl Config {
             )? as u64),
         })
     }
+}
+
+/// What the engine may use, where it is not the default.
+fn engine(lookup: Lookup<'_>) -> Result<EngineSettings, Error> {
+    let defaults = EngineSettings::default();
+    Ok(EngineSettings {
+        runs_live: number(lookup, "WAYSTATION_MAX_RUNS", 1, defaults.runs_live)?,
+        nodes_live: number(lookup, "WAYSTATION_MAX_NODES", 1, defaults.nodes_live)?,
+        result_bytes_max: number(
+            lookup,
+            "WAYSTATION_MAX_RESULT_BYTES",
+            1_024,
+            defaults.result_bytes_max,
+        )?,
+        retention: retention(lookup)?,
+        ..defaults
+    })
 }
 
 /// Refuses settings of this program's own that do not exist.
