@@ -140,6 +140,13 @@ pub struct QueueItem {
     pub if_false: Vec<u32>,
 }
 
+impl QueueItem {
+    /// Its nodes, in the order in which they run.
+    pub fn nodes(&self) -> impl Iterator<Item = NodeIndex> {
+        self.before.iter().copied().chain([self.node]).chain(self.condition)
+    }
+}
+
 /// One unit of work.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Node {

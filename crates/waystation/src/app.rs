@@ -51,16 +51,12 @@ impl App {
     pub async fn open(config: Config, is_resident: bool) -> Result<App, Error> {
         let store: Arc<dyn Store> = Arc::new(SqliteStore::open(&config.data, &Options::default())?);
         let vault = Arc::new(open_vault(&config, Arc::clone(&store)).await?);
-        let client = Arc::new(http_client(config.egress)?);
+        let Clients { confined: client, trusted: trusted_client } = clients(config.egress)?;
         let webhook_key = config.webhook_key.map(Arc::new);
-        let trusted_client = Arc::new(http_client(Policy::new(Reach::AnyButMetadata))?);
         let providers = config.providers.setups.keys().cloned().collect();
-        let directory = Installed::new(
-            config.providers,
-            Some(Arc::clone(&vault)),
-            Arc::clone(&trusted_client),
-            Arc::clone(&client),
-        );
+        let known = Some(Arc::clone(&vault));
+        let directory =
+            Installed::new(config.providers, known, trusted_client.clone(), client.clone());
         let mut settings = config.engine;
         settings.is_resident = is_resident;
         settings.run_budget = config.models.run_budget;
@@ -134,6 +130,21 @@ async fn key_file(config: &Config, store: &dyn Store) -> Result<PathBuf, Error> 
         return Err(Error::new(Code::SecretUnreadable, text));
     }
     Ok(path)
+}
+
+/// Those who call others.
+pub struct Clients {
+    /// For targets that requests name.
+    pub confined: Arc<HttpClient>,
+    /// For targets that the operator names.
+    pub trusted: Arc<HttpClient>,
+}
+
+/// Both clients; the policy is for what requests name.
+pub fn clients(egress: Policy) -> Result<Clients, Error> {
+    let confined = Arc::new(http_client(egress)?);
+    let trusted = Arc::new(http_client(Policy::new(Reach::AnyButMetadata))?);
+    Ok(Clients { confined, trusted })
 }
 
 /// A client that goes out under a policy.

@@ -81,8 +81,7 @@ fn item_step(
     (item, ordinal): (&QueueItem, Option<usize>),
     waiting: &[(NodeIndex, String)],
 ) -> Value {
-    let nodes: Vec<NodeIndex> =
-        item.before.iter().copied().chain([item.node]).chain(item.condition).collect();
+    let nodes: Vec<NodeIndex> = item.nodes().collect();
     let mut step = step(run, item.node, &nodes, waiting);
     let metadata = &run.program.plan.nodes[item.node as usize].metadata;
     step["step_number"] = ordinal.into();

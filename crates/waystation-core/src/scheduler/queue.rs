@@ -106,7 +106,7 @@ fn items(plan: &Plan) -> &[QueueItem] {
 
 /// The nodes of an item, in the order in which they run.
 fn stage(item: &QueueItem, number: usize) -> Option<NodeIndex> {
-    item.before.iter().copied().chain([item.node]).chain(item.condition).nth(number)
+    item.nodes().nth(number)
 }
 
 fn ready(nodes: &mut [NodeState], node: NodeIndex, actions: &mut Vec<Action>) {

@@ -14,7 +14,7 @@ use waystation_core::error::{Code, Failure};
 use waystation_core::plan::{Node, NodeIndex};
 use waystation_core::usage::Usage;
 
-use crate::node::ambience::{Purse, RunTies};
+use crate::node::ambience::{Account, RunTies};
 use crate::node::{Ambience, Call, Effect, Outcome, http};
 use crate::secret::{Redactor, Secret};
 
@@ -62,9 +62,13 @@ impl Attempt {
         Attempt { node, number, effect, config, idempotency_key, outputs, timeout, secrets }
     }
 
-    pub(super) fn make(self, ties: &Arc<RunTies>, purse: Purse) -> Underway {
-        let ambience =
-            Ambience::new(Arc::clone(ties), (self.node, self.number), purse, self.secrets.clone());
+    pub(super) fn make(self, ties: &Arc<RunTies>, account: Account) -> Underway {
+        let ambience = Ambience::new(
+            Arc::clone(ties),
+            (self.node, self.number),
+            account,
+            self.secrets.clone(),
+        );
         Underway { node: self.node, work: Some(self.run(ambience).boxed()) }
     }
 

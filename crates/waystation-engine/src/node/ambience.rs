@@ -63,7 +63,7 @@ impl RunTies {
 
 /// Who pays for an attempt, and what is left.
 #[derive(Clone, Debug, Default)]
-pub struct Purse {
+pub struct Account {
     /// The namespace and the name of the run's workflow.
     pub workflow: (Arc<str>, Arc<str>),
     /// What the run had used when the attempt began.
@@ -82,7 +82,7 @@ struct Attempt {
     ties: Arc<RunTies>,
     node: NodeIndex,
     number: u32,
-    purse: Purse,
+    account: Account,
     /// What must not be seen of what the attempt works with.
     secrets: Vec<Secret>,
     spent: Mutex<Usage>,
@@ -101,11 +101,11 @@ impl Ambience {
     pub fn new(
         ties: Arc<RunTies>,
         (node, number): (NodeIndex, u32),
-        purse: Purse,
+        account: Account,
         secrets: Vec<Secret>,
     ) -> Ambience {
         let (spent, pauses) = (Mutex::default(), watch::Sender::new(0));
-        let shared = Attempt { ties, node, number, purse, secrets, spent, pauses };
+        let shared = Attempt { ties, node, number, account, secrets, spent, pauses };
         Ambience { shared: Arc::new(shared) }
     }
 
@@ -113,7 +113,7 @@ impl Ambience {
     pub fn alone() -> Ambience {
         let places = Arc::new(Semaphore::new(Semaphore::MAX_PERMITS));
         let ties = RunTies::new(RunId::new(), places);
-        Ambience::new(Arc::new(ties), (0, 1), Purse::default(), Vec::new())
+        Ambience::new(Arc::new(ties), (0, 1), Account::default(), Vec::new())
     }
 
     /// The run.
@@ -123,7 +123,7 @@ impl Ambience {
 
     /// The namespace and the name of the run's workflow.
     pub fn workflow(&self) -> (&str, &str) {
-        let (namespace, name) = &self.shared.purse.workflow;
+        let (namespace, name) = &self.shared.account.workflow;
         (namespace, name)
     }
 
@@ -160,9 +160,9 @@ impl Ambience {
 
     /// Refuses once the run's budget is reached.
     pub fn check_budget(&self) -> Result<(), Failure> {
-        let mut used = self.shared.purse.spent;
+        let mut used = self.shared.account.spent;
         used.add(&self.spent());
-        match used.reaches(&self.shared.purse.budget) {
+        match used.reaches(&self.shared.account.budget) {
             None => Ok(()),
             Some(amount) => {
                 let text = format!("The run's budget is used up: {amount}");

@@ -19,6 +19,7 @@ use super::http::{
     IDEMPOTENCY_KEY, content, header, header_fields, header_value, may_pass, retry_after_ms,
     send_failure, text,
 };
+use super::model::settings::read;
 use super::{Ambience, Call, Effect, Outcome};
 use crate::egress::{HttpClient, Request, Response};
 use crate::limits::WORKER_REPLY_BYTES;
@@ -41,8 +42,7 @@ pub struct Endpoint {
 #[async_trait]
 impl Effect for Endpoint {
     async fn attempt(&self, call: Call) -> Outcome {
-        let endpoint = serde_json::from_value(call.config)
-            .map_err(|error| invalid(format!("Endpoint settings: {error}")))?;
+        let endpoint = read("endpoint", call.config)?;
         let answer =
             call_endpoint(&self.client, &endpoint, &call.idempotency_key, &call.ambience).await?;
         Ok(answer.into_output().into())

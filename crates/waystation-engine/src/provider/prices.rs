@@ -6,11 +6,8 @@ use std::path::Path;
 use serde_json::{Map, Value};
 use waystation_core::error::{Code, Error, nearest};
 
-/// The day as of which the table is meant. Prices for long contexts, cached or batched tokens are
-/// not in it; an operator's own prices go before it.
-pub const AS_OF: &str = "2026-02-15";
-
-/// US dollars per million tokens, sent and received.
+/// US dollars per million tokens, sent and received, as of 2026-02-15. Prices for long contexts, cached
+/// or batched tokens are not in it; an operator's own prices go before it.
 const TABLE: &[(&str, f64, f64)] = &[
     ("gpt-5.2-pro", 21.0, 168.0),
     ("gpt-5.2", 1.75, 14.0),

@@ -5,7 +5,6 @@ use std::sync::Arc;
 use clap::Args;
 use serde_json::{Value, json};
 use waystation_core::error::{Code, Error, Failure};
-use waystation_engine::egress::{Policy, Reach};
 use waystation_engine::provider::directory::{KeyState, Listed};
 use waystation_engine::provider::installed::Installed;
 use waystation_engine::provider::limiter::limits::Limits;
@@ -15,7 +14,7 @@ use waystation_engine::store::sqlite::SqliteStore;
 
 use super::terminal::{self, duration, style};
 use super::{Failed, Outcome};
-use crate::app::{http_client, open_vault, price};
+use crate::app::{Clients, clients, open_vault, price};
 use crate::config::Config;
 
 #[derive(Args)]
@@ -78,8 +77,7 @@ async fn open(config: Config) -> Result<Front, Error> {
         true => Some(Arc::new(read_vault(&config).await?)),
         false => None,
     };
-    let trusted = Arc::new(http_client(Policy::new(Reach::AnyButMetadata))?);
-    let confined = Arc::new(http_client(config.egress)?);
+    let Clients { confined, trusted } = clients(config.egress)?;
     let directory = Arc::new(Installed::new(config.providers, vault, trusted, confined));
     let (price, settings) = (price(config.prices), config.models);
     Ok(Front::new(ModelParts { directory, price, settings, ..ModelParts::default() }))

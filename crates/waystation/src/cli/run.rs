@@ -76,10 +76,32 @@ impl RunFile {
             Format::Instructions if is_told => streamed(body),
             _ => body,
         };
-        let interrupt = signals::listen(SignalKind::interrupt())?;
+        let interrupt = Interrupt::listen()?;
         match Server::of(&data).await {
             Some(server) => on_server(&server, (format, body), interrupt, progress.as_mut()).await,
             None => here(data, (format, &body), interrupt, progress.as_mut()).await,
+        }
+    }
+}
+
+/// The user's wish to end the run.
+struct Interrupt {
+    signal: Signal,
+    is_wished: bool,
+}
+
+impl Interrupt {
+    fn listen() -> Result<Interrupt, Error> {
+        let signal = signals::listen(SignalKind::interrupt())?;
+        Ok(Interrupt { signal, is_wished: false })
+    }
+
+    /// Waits for it. Who asks twice does not want to wait for the end.
+    async fn wished(&mut self) -> Result<(), Failed> {
+        self.signal.recv().await;
+        match std::mem::replace(&mut self.is_wished, true) {
+            true => Err(Failed::Interrupted),
+            false => Ok(()),
         }
     }
 }
@@ -95,53 +117,57 @@ struct Ended {
 async fn here(
     data: PathBuf,
     (format, body): (Format, &str),
-    mut interrupt: Signal,
-    mut progress: Option<&mut Progress>,
+    mut interrupt: Interrupt,
+    progress: Option<&mut Progress>,
 ) -> Result<Ended, Failed> {
     let config = read_config(data, true)?;
     let app = Arc::new(App::open(config, false).await?);
     listen(&app).await?;
-    let Begun { submitted, definition } = begin(&app, format, body).await?;
-    let id = submitted.id;
-    submitted.finished.accepted().await?;
-    let mut run = Run::new(Arc::clone(&definition.program));
-    let mut pieces = Pieces::of(&app, id, progress.is_some());
+    let begun = begin(&app, format, body).await?;
+    let id = begun.submitted.id;
+    begun.submitted.finished.accepted().await?;
+    let run = follow(&app, &begun, &mut interrupt, progress).await?;
+    let line = app.engine.row(id).await?;
+    app.engine.shutdown(Duration::from_secs(1)).await;
+    let cursor = app.engine.store().cursor(id).await.map_err(Error::from)?;
+    let seen = Seen { line: &line, run: &run, cursor: cursor.as_ref(), waiting: &[] };
+    Ok(Ended { detail: view::detail(&seen), interrupted: interrupt.is_wished })
+}
+
+/// Shows what its journal tells, until it ends.
+async fn follow(
+    app: &App,
+    begun: &Begun,
+    interrupt: &mut Interrupt,
+    mut progress: Option<&mut Progress>,
+) -> Result<Run, Failed> {
+    let id = begun.submitted.id;
+    let mut run = Run::new(Arc::clone(&begun.definition.program));
+    let mut pieces = Pieces::of(app, id, progress.is_some());
     let entries = app.engine.follow(id, 0);
     pin_mut!(entries);
-    let mut interrupted = false;
     loop {
         tokio::select! {
             biased;
-            _ = interrupt.recv() => {
-                // Who asks twice does not want to wait for the end.
-                if interrupted {
-                    return Err(Failed::Interrupted);
-                }
-                interrupted = true;
+            wished = interrupt.wished() => {
+                wished?;
                 app.engine.request_cancel(id, "interrupted with Ctrl-C");
             }
-            next = entries.next() => match next {
-                Some(batch) => {
-                    for entry in batch? {
-                        run.apply(&entry, &mut Vec::new());
-                    }
-                    if let Some(progress) = &mut progress {
-                        progress.update(&view::steps(&run, &app.engine.waiting(id)));
-                    }
+            next = entries.next() => {
+                let Some(batch) = next else { return Ok(run) };
+                for entry in batch? {
+                    run.apply(&entry, &mut Vec::new());
                 }
-                None => break,
-            },
+                if let Some(progress) = &mut progress {
+                    progress.update(&view::steps(&run, &app.engine.waiting(id)));
+                }
+            }
             piece = pieces.next() => if let Some(progress) = &mut progress {
                 let node = &run.program.plan.nodes[piece.node as usize];
                 progress.tell(&node.id, piece.attempt, &piece.text);
             },
         }
     }
-    let line = app.engine.row(id).await?;
-    app.engine.shutdown(Duration::from_secs(1)).await;
-    let cursor = app.engine.store().cursor(id).await.map_err(Error::from)?;
-    let seen = Seen { line: &line, run: &run, cursor: cursor.as_ref(), waiting: &[] };
-    Ok(Ended { detail: view::detail(&seen), interrupted })
 }
 
 async fn begin(app: &App, format: Format, body: &str) -> Result<Begun, Failed> {
@@ -191,7 +217,7 @@ pub(super) async fn listen(app: &Arc<App>) -> Result<(), Error> {
 async fn on_server(
     server: &Server,
     (format, body): (Format, String),
-    mut interrupt: Signal,
+    mut interrupt: Interrupt,
     mut progress: Option<&mut Progress>,
 ) -> Result<Ended, Failed> {
     let id = begin_there(server, format, body).await?;
@@ -202,7 +228,6 @@ async fn on_server(
     pin_mut!(pieces);
     let mut polls = tokio::time::interval(POLL);
     polls.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    let mut interrupted = false;
     loop {
         tokio::select! {
             _ = polls.tick() => {
@@ -211,18 +236,14 @@ async fn on_server(
                     progress.update(&detail["steps"]);
                 }
                 if detail["status"] != "running" {
-                    return Ok(Ended { detail, interrupted });
+                    return Ok(Ended { detail, interrupted: interrupt.is_wished });
                 }
             }
             Some(piece) = pieces.next() => if let Some(progress) = &mut progress {
                 progress.tell(&piece.usid, piece.attempt, &piece.text);
             },
-            _ = interrupt.recv() => {
-                // Who asks twice does not want to wait for the end.
-                if interrupted {
-                    return Err(Failed::Interrupted);
-                }
-                interrupted = true;
+            wished = interrupt.wished() => {
+                wished?;
                 cancel(server, &path).await?;
             }
         }

@@ -25,7 +25,7 @@ use super::shared::{Shared, closing_down};
 use super::unknown_run;
 use crate::id::{RunId, now_ms};
 use crate::limits::{EFFECTS_PER_RUN, ENTRIES_PER_APPEND, SLEEP_IN_MEMORY};
-use crate::node::ambience::Purse;
+use crate::node::ambience::Account;
 use crate::store::{Append, Finished as FinishedRow, NewRun, Status};
 
 /// Actions that a new run may perform in its caller's task: a short run of pure nodes is done before
@@ -186,7 +186,7 @@ impl Live {
             }
             let bound = self.shared.settings.run_budget;
             for attempt in self.starting.drain(..) {
-                self.attempts.push(attempt.make(&handle.ties, purse(&self.run, &bound)));
+                self.attempts.push(attempt.make(&handle.ties, account(&self.run, &bound)));
             }
             if is_closing && self.attempts.is_empty() {
                 return Ok(Rest::Closing);
@@ -326,12 +326,12 @@ enum Rest {
 }
 
 /// Who pays for what the run does now, within a bound for every run.
-fn purse(run: &Run, bound: &Budget) -> Purse {
+fn account(run: &Run, bound: &Budget) -> Account {
     let start = run.start.as_ref();
     let name = |of: fn(&Start) -> &str| start.map_or_else(|| "".into(), |start| of(start).into());
     let workflow = (name(|start| &start.namespace), name(|start| &start.workflow));
     let budget = run.program.plan.budget.and(bound);
-    Purse { workflow, spent: run.spent, budget }
+    Account { workflow, spent: run.spent, budget }
 }
 
 fn instant_of(unix_ms: u64) -> Instant {

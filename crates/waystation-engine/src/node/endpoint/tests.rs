@@ -205,7 +205,7 @@ async fn a_mock_is_called_directly() {
 #[tokio::test]
 async fn wrong_settings_and_unreachable_workers_are_named() {
     let failure = attempt(json!({ "endpoint_url": "x" })).await.expect_err("no api_url");
-    assert_eq!(failure.message, "Endpoint settings: missing field `api_url`");
+    assert_eq!(failure.message, "endpoint settings: missing field `api_url`");
     assert_eq!(failure.class, Class::Fatal);
     let failure = attempt(config("http://127.0.0.1:1/")).await.expect_err("nobody there");
     assert_eq!((failure.code, failure.class), (Code::Transport, PASSING));

@@ -10,7 +10,7 @@ use tokio::task::JoinSet;
 use super::limits::Limits;
 use super::*;
 use crate::id::RunId;
-use crate::node::ambience::{Purse, RunTies};
+use crate::node::ambience::{Account, RunTies};
 
 fn limiter(text: &str) -> Arc<Limiter> {
     Arc::new(Limiter::new(ModelLimits::parse(text).unwrap()))
@@ -26,7 +26,7 @@ fn ties() -> Arc<RunTies> {
 }
 
 fn ambience(ties: &Arc<RunTies>, node: u32) -> Ambience {
-    Ambience::new(Arc::clone(ties), (node, 1), Purse::default(), Vec::new())
+    Ambience::new(Arc::clone(ties), (node, 1), Account::default(), Vec::new())
 }
 
 async fn turn(limiter: &Limiter, tokens: u64) -> Turn {

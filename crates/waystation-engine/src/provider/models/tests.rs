@@ -14,7 +14,7 @@ use super::super::directory::{Access, KeyState};
 use super::super::limiter::limits::ModelLimits;
 use super::*;
 use crate::id::RunId;
-use crate::node::ambience::{Purse, RunTies};
+use crate::node::ambience::{Account, RunTies};
 use crate::store::memory::MemoryStore;
 use crate::store::sqlite::{Options, SqliteStore};
 use crate::store::{Append, conformance};
@@ -106,9 +106,9 @@ fn uncached(text: &str) -> Ask {
     Ask { cache: false, ..ask(text) }
 }
 
-fn ambience(purse: Purse) -> (Arc<RunTies>, Ambience) {
+fn ambience(account: Account) -> (Arc<RunTies>, Ambience) {
     let ties = Arc::new(RunTies::new(RunId::new(), Arc::new(Semaphore::new(10))));
-    (ties.clone(), Ambience::new(ties, (0, 1), purse, Vec::new()))
+    (ties.clone(), Ambience::new(ties, (0, 1), account, Vec::new()))
 }
 
 fn tokens(tokens: u64) -> Budget {
@@ -185,7 +185,7 @@ async fn a_cache_that_is_off_keeps_and_shares_nothing() {
 async fn a_hundred_equal_questions_make_one_call() {
     let script = gated([]);
     let models = models(&script);
-    let ambiences: Vec<_> = (0..100).map(|_| ambience(Purse::default())).collect();
+    let ambiences: Vec<_> = (0..100).map(|_| ambience(Account::default())).collect();
     let asks = join_all(ambiences.iter().map(|(_, ambience)| models.ask(ask("q"), ambience)));
     let look = async {
         // All have asked by the time this runs again.
@@ -255,8 +255,8 @@ async fn a_run_that_may_not_spend_leaves_the_question_to_one_that_may() {
     let script = script([]);
     let models = models(&script);
     let spent = Usage { paid_tokens: 10, ..Usage::default() };
-    let (_, poor) = ambience(Purse { spent, budget: tokens(10), ..Purse::default() });
-    let (_, rich) = ambience(Purse::default());
+    let (_, poor) = ambience(Account { spent, budget: tokens(10), ..Account::default() });
+    let (_, rich) = ambience(Account::default());
     let (refused, answered) =
         tokio::join!(models.ask(ask("q"), &poor), models.ask(ask("q"), &rich));
     let refused = refused.unwrap_err();
@@ -274,11 +274,11 @@ async fn a_workflow_has_a_budget_for_each_day() {
     let settings = ModelSettings { workflow_budget, ..ModelSettings::default() };
     let parts = ModelParts { store: Some(store.clone()), settings, ..parts(&script) };
     let models = Models::new(parts);
-    let purse = |workflow: &str| Purse {
+    let account = |workflow: &str| Account {
         workflow: ("default".into(), workflow.into()),
-        ..Purse::default()
+        ..Account::default()
     };
-    let (_, ours) = ambience(purse("sums"));
+    let (_, ours) = ambience(account("sums"));
     models.ask(ask("q"), &ours).await.unwrap();
     let spend = |at: u64, tokens: u64| -> Append {
         let entries: Vec<JournalEntry> = vec![conformance::spent(at, tokens)];
@@ -294,7 +294,7 @@ async fn a_workflow_has_a_budget_for_each_day() {
     );
     assert_eq!((refused.code, script.calls()), (Code::BudgetExceeded, 2));
     assert!(models.ask(ask("q"), &ours).await.unwrap().cached);
-    let (_, theirs) = ambience(purse("mail"));
+    let (_, theirs) = ambience(account("mail"));
     models.ask(ask("more"), &theirs).await.unwrap();
 }
 
@@ -331,7 +331,7 @@ async fn a_secret_in_an_answer_is_neither_kept_for_others_nor_told_in_pieces() {
     let models = models(&script);
     let ties = Arc::new(RunTies::new(RunId::new(), Arc::new(Semaphore::new(1))));
     let secret = Secret::new("answer".into());
-    let with = |secrets| Ambience::new(ties.clone(), (0, 1), Purse::default(), secrets);
+    let with = |secrets| Ambience::new(ties.clone(), (0, 1), Account::default(), secrets);
     let mut told = ties.listen();
     models.ask(ask("q"), &with(vec![secret.clone()])).await.unwrap();
     assert!(told.try_recv().is_err());
@@ -352,7 +352,7 @@ async fn pieces_are_told_to_who_wants_to_hear_them() {
         (false, None, vec![]),
     ] {
         let models = models(&script([]));
-        let (ties, ambience) = ambience(Purse::default());
+        let (ties, ambience) = ambience(Account::default());
         let mut heard = ties.listen();
         if !watched {
             drop(std::mem::replace(

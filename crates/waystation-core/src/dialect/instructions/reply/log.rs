@@ -63,7 +63,8 @@ fn push_step(run: &Run, step: &Step<'_>, lines: &mut Vec<Line>) {
     let kind = step.definition().metadata.get("type");
     let data = json!({ "stepIndex": step.index, "type": kind });
     lines.push(info(started_at, format!("Step {} started", step.number), number, Some(data)));
-    let is_own = |line: &&LogLine| line.node.is_some_and(|node| step.nodes().any(|n| n == node));
+    let is_own =
+        |line: &&LogLine| line.node.is_some_and(|node| step.item.nodes().any(|n| n == node));
     lines.extend(run.log.iter().filter(is_own).map(|line| logged(line, number)));
     if let Some(at) = step.record().settled_at.filter(|_| step.record().output.is_some()) {
         let data = json!({ "duration": seconds_between(started_at, at) });
@@ -89,7 +90,7 @@ fn next(step: &Step<'_>, holds: bool) -> Value {
 }
 
 fn waits(steps: &[Step<'_>], node: NodeIndex, reason: &str, at: u64) -> Line {
-    let step = steps.iter().find(|step| step.nodes().any(|own| own == node));
+    let step = steps.iter().find(|step| step.item.nodes().any(|own| own == node));
     info(at, reason, step.map(|step| step.number), None)
 }
 

@@ -33,12 +33,6 @@ impl<'r> Step<'r> {
         })
     }
 
-    /// Its nodes, in the order in which they run.
-    pub(super) fn nodes(&self) -> impl Iterator<Item = NodeIndex> {
-        let before = self.item.before.iter().copied();
-        before.chain([self.item.node]).chain(self.item.condition)
-    }
-
     pub(super) fn record(&self) -> &'r NodeRecord {
         &self.run.nodes[self.item.node as usize]
     }
@@ -49,7 +43,7 @@ impl<'r> Step<'r> {
 
     /// When its first node began, in Unix milliseconds.
     pub(super) fn started_at(&self) -> Option<u64> {
-        self.nodes().filter_map(|node| self.run.nodes[node as usize].started_at).min()
+        self.item.nodes().filter_map(|node| self.run.nodes[node as usize].started_at).min()
     }
 
     /// What the condition has found, and when.
@@ -63,7 +57,7 @@ impl<'r> Step<'r> {
     pub(super) fn failure(&self) -> Option<(NodeIndex, &'r Failure)> {
         match &self.run.outcome {
             Some(Outcome::Failed { node: Some(node), failure }) => {
-                self.nodes().any(|own| own == *node).then_some((*node, failure))
+                self.item.nodes().any(|own| own == *node).then_some((*node, failure))
             }
             _ => None,
         }
@@ -71,7 +65,7 @@ impl<'r> Step<'r> {
 
     fn spent(&self) -> Usage {
         let mut sum = Usage::default();
-        let records = self.nodes().map(|node| &self.run.nodes[node as usize]);
+        let records = self.item.nodes().map(|node| &self.run.nodes[node as usize]);
         records.filter_map(|record| record.spent.as_deref()).for_each(|spent| sum.add(spent));
         sum
     }
