@@ -4,8 +4,10 @@ use std::sync::Arc;
 
 use futures_util::future::try_join_all;
 use waystation_core::dialect::instructions::{Compiled, Known, Request, compile};
+use waystation_core::plan::Node;
 use waystation_engine::driver::Submission;
 use waystation_engine::driver::plans::{Definition, source_key};
+use waystation_engine::provider::structured::check_schema;
 
 use crate::app::App;
 use crate::begin::{Begun, Refusal};
@@ -80,6 +82,21 @@ pub fn define(app: &App, request: &Request) -> Result<Arc<Definition>, Refusal> 
     app.engine.define(source_key(&["instructions", &request.source()]), || {
         let known = Known { providers: &app.providers, instructions_max: app.steps_max };
         let Compiled { plan, warnings } = compile(request, &known).map_err(Refusal::Invalid)?;
-        Ok((plan, warnings))
+        let problems: Vec<String> = plan.nodes.iter().filter_map(schema_problem).collect();
+        match problems.is_empty() {
+            true => Ok((plan, warnings)),
+            false => Err(Refusal::Invalid(problems)),
+        }
     })
+}
+
+/// What is wrong with an instruction's schema: it should not take a paid call to find out.
+fn schema_problem(node: &Node) -> Option<String> {
+    let schema = node.config.get("schema")?;
+    // Braces are written in a way of their own until the node runs, which checks such a schema then.
+    if schema.to_string().contains("{{") {
+        return None;
+    }
+    let problem = check_schema(schema).err()?;
+    Some(format!("Instruction {}: Field schema: {problem}", node.id))
 }

@@ -487,3 +487,18 @@ async fn a_step_without_a_key_is_explained() {
     );
     assert_eq!(status["output"]["errors"][0]["errorType"], "llm");
 }
+
+#[tokio::test]
+async fn a_schema_that_is_none_is_refused_before_anything_runs() {
+    let server = Server::start().await;
+    let chain = json!({
+        "context": "x",
+        "provider": "echo",
+        "instructions": ["Look.", { "instruction": "Count.", "schema": { "type": "nonsense" } }],
+    });
+    let (status, reply) = server.post("/", &chain).await;
+    assert_eq!(status, 400);
+    let error = reply["error"].as_str().unwrap();
+    assert!(error.starts_with("Instruction 1: Field schema: "), "{error}");
+    assert_eq!(server.get("/runs").await.1["runs"], json!([]));
+}
