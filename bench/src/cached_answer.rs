@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use anyhow::{Result, ensure};
-use waystation_engine::node::Ambience;
+use waystation_engine::node::AttemptContext;
 use waystation_engine::provider::directory::Entry;
 use waystation_engine::provider::echo::Echo;
 use waystation_engine::provider::models::{Ask, ModelParts, Models};
@@ -61,6 +61,6 @@ async fn ask(models: &Models, number: usize) -> Result<bool> {
         cache: true,
         ..Ask::default()
     };
-    let answer = models.ask(ask, &Ambience::alone()).await;
+    let answer = models.ask(ask, &AttemptContext::alone()).await;
     Ok(answer.map_err(|failure| anyhow::anyhow!(failure.message))?.cached)
 }

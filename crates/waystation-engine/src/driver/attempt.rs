@@ -14,8 +14,8 @@ use waystation_core::error::{Code, Failure};
 use waystation_core::plan::{Node, NodeIndex};
 use waystation_core::usage::Usage;
 
-use crate::node::ambience::{Account, RunTies};
-use crate::node::{Ambience, Call, Effect, Outcome, http};
+use crate::node::context::{Account, RunContext};
+use crate::node::{AttemptContext, Call, Effect, Outcome, http};
 use crate::secret::{Redactor, Secret};
 
 /// An attempt that is about to be made.
@@ -62,25 +62,25 @@ impl Attempt {
         Attempt { node, number, effect, config, idempotency_key, outputs, timeout, secrets }
     }
 
-    pub(super) fn make(self, ties: &Arc<RunTies>, account: Account) -> Underway {
-        let ambience = Ambience::new(
+    pub(super) fn make(self, ties: &Arc<RunContext>, account: Account) -> Underway {
+        let context = AttemptContext::new(
             Arc::clone(ties),
             (self.node, self.number),
             account,
             self.secrets.clone(),
         );
-        Underway { node: self.node, work: Some(self.run(ambience).boxed()) }
+        Underway { node: self.node, work: Some(self.run(context).boxed()) }
     }
 
-    async fn run(self, ambience: Ambience) -> Ended {
+    async fn run(self, context: AttemptContext) -> Ended {
         let Attempt { effect, config, idempotency_key, outputs, .. } = self;
-        let call = Call { idempotency_key, config, outputs, ambience: ambience.clone() };
+        let call = Call { idempotency_key, config, outputs, context: context.clone() };
         let work = AssertUnwindSafe(effect.attempt(call)).catch_unwind();
         let work = work.map(|ended| ended.unwrap_or_else(|_| Err(panicked())));
-        let outcome = ambience.within(self.timeout, work).await;
+        let outcome = context.within(self.timeout, work).await;
         let outcome = outcome.unwrap_or_else(|| Err(timed_out(self.timeout)));
         let outcome = presentable(outcome, &self.secrets);
-        Ended { node: self.node, attempt: self.number, outcome, spent: ambience.spent() }
+        Ended { node: self.node, attempt: self.number, outcome, spent: context.spent() }
     }
 }
 

@@ -11,7 +11,7 @@ use waystation_core::run::Run;
 
 use super::shared::Shared;
 use crate::id::RunId;
-use crate::node::ambience::RunTies;
+use crate::node::context::RunContext;
 
 /// What can be asked of a run under way.
 #[derive(Debug)]
@@ -45,11 +45,11 @@ pub(super) struct Handle {
     pub(super) wake: Notify,
     pub(super) progress: watch::Sender<Progress>,
     /// What its attempts have in common.
-    pub(super) ties: Arc<RunTies>,
+    pub(super) ties: Arc<RunContext>,
 }
 
 impl Handle {
-    pub(super) fn new(ties: RunTies) -> Arc<Handle> {
+    pub(super) fn new(ties: RunContext) -> Arc<Handle> {
         Arc::new(Handle {
             commands: Mutex::default(),
             wake: Notify::new(),

@@ -37,7 +37,7 @@ pub use shared::{Health, Parts, Settings};
 
 use crate::event::redis::{OutputSink, RedisStatus};
 use crate::id::RunId;
-use crate::node::ambience::Token;
+use crate::node::context::Token;
 use crate::store::{RunFilter, RunRow, Status, Store};
 
 /// The engine. Clones share it.

@@ -24,7 +24,7 @@ use crate::event::webhook::Courier;
 use crate::id::RunId;
 use crate::limits::{NODES_LIVE, RESULT_BYTES_PER_RUN, RUNS_LIVE, WEBHOOK_PATIENCE};
 use crate::node::Registry;
-use crate::node::ambience::RunTies;
+use crate::node::context::RunContext;
 use crate::secret::Vault;
 use crate::store::Store;
 
@@ -142,12 +142,12 @@ impl Shared {
     }
 
     /// What the attempts of a run have in common.
-    pub(super) fn ties(&self, id: RunId) -> RunTies {
-        RunTies::new(id, Arc::clone(&self.permits))
+    pub(super) fn ties(&self, id: RunId) -> RunContext {
+        RunContext::new(id, Arc::clone(&self.permits))
     }
 
     /// The ties of a run in memory.
-    pub(super) fn ties_of(&self, id: RunId) -> Option<Arc<RunTies>> {
+    pub(super) fn ties_of(&self, id: RunId) -> Option<Arc<RunContext>> {
         self.handles().get(&id).map(|handle| Arc::clone(&handle.ties))
     }
 

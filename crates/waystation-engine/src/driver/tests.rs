@@ -40,7 +40,7 @@ struct Probe {
 #[async_trait]
 impl Effect for Probe {
     async fn attempt(&self, call: Call) -> Outcome {
-        let _place = call.ambience.place().await;
+        let _place = call.context.place().await;
         self.calls.fetch_add(1, Ordering::SeqCst);
         let now = self.under_way.fetch_add(1, Ordering::SeqCst) + 1;
         self.most.fetch_max(now, Ordering::SeqCst);
@@ -52,8 +52,8 @@ impl Effect for Probe {
             Some("panic") => panic!("as the test wants"),
             Some("hang") => std::future::pending().await,
             Some("spend") => {
-                call.ambience.check_budget()?;
-                call.ambience.spend(&used());
+                call.context.check_budget()?;
+                call.context.spend(&used());
                 Err(Failure::retryable(Code::ModelAnswer, "of no use", None))
             }
             Some("later") => Err(Failure::retryable(Code::HttpStatus, "HTTP 503", Some(3_600_000))),

@@ -11,7 +11,7 @@ use waystation_core::error::Failure;
 use super::model::settings::{Model, read_with_model};
 use super::model::tool::{Patience, Selected, Tool, Words, call_selected};
 use super::model::{answer, text_of};
-use super::{Ambience, Call, Effect, Outcome};
+use super::{AttemptContext, Call, Effect, Outcome};
 use crate::egress::HttpClient;
 use crate::provider::models::Models;
 use crate::provider::{Message, Role};
@@ -67,7 +67,7 @@ impl Effect for Agent {
         let (model, settings) = read_with_model::<Settings>(WORDS.kind, config)?;
         let text = match (settings.decision.tool, settings.fallback) {
             (Some(tool), _) => self.use_tool(tool, settings, &call).await?,
-            (None, Fallback::Llm) => self.answer(model, settings, &call.ambience).await?,
+            (None, Fallback::Llm) => self.answer(model, settings, &call.context).await?,
             (None, Fallback::Skip) => text_of(settings.context),
         };
         Ok(json!({ "text": text }).into())
@@ -92,12 +92,12 @@ impl Agent {
         &self,
         model: Model,
         settings: Settings,
-        ambience: &Ambience,
+        context: &AttemptContext,
     ) -> Result<String, Failure> {
         let parts = settings.prompt.into_iter().chain([settings.context]).map(text_of);
         let parts: Vec<String> = parts.filter(|part| !part.is_empty()).collect();
         let message = Message { role: Role::User, text: parts.join("\n\n") };
-        let answer = self.models.ask(model.ask(vec![message]), ambience).await?;
+        let answer = self.models.ask(model.ask(vec![message]), context).await?;
         answer::require_text(&answer)?;
         Ok(answer.text)
     }

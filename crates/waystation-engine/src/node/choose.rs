@@ -39,7 +39,7 @@ impl Effect for Choose {
             return Err(invalid("choose", "`options` is empty"));
         }
         let ask = model.ask(settings.messages());
-        let answer = self.models.ask(ask, &call.ambience).await;
+        let answer = self.models.ask(ask, &call.context).await;
         let answer = answer.map_err(|failure| while_trying("Router LLM selection", failure))?;
         let choice = settings.choice(&answer.text);
         Ok(output(&answer, ("choice", Some(choice)), &settings.options).into())

@@ -38,7 +38,7 @@ impl Effect for Decide {
     async fn attempt(&self, call: Call) -> Outcome {
         let (model, settings) = read_with_model::<Settings>("decide", call.config)?;
         let ask = model.ask(settings.messages());
-        let answer = self.models.ask(ask, &call.ambience).await;
+        let answer = self.models.ask(ask, &call.context).await;
         let answer = answer.map_err(|failure| while_trying("Agent LLM decision", failure))?;
         let tool = decided(&answer.text, &settings.tools);
         Ok(output(&answer, ("tool", tool), &settings.tools).into())

@@ -20,7 +20,7 @@ use super::http::{
     send_failure, text,
 };
 use super::model::settings::read;
-use super::{Ambience, Call, Effect, Outcome};
+use super::{AttemptContext, Call, Effect, Outcome};
 use crate::egress::{HttpClient, Request, Response};
 use crate::limits::WORKER_REPLY_BYTES;
 use crate::worker::{RETRIES, RETRY_DELAY_MS, TIMEOUT_MS};
@@ -44,7 +44,7 @@ impl Effect for Endpoint {
     async fn attempt(&self, call: Call) -> Outcome {
         let endpoint = read("endpoint", call.config)?;
         let answer =
-            call_endpoint(&self.client, &endpoint, &call.idempotency_key, &call.ambience).await?;
+            call_endpoint(&self.client, &endpoint, &call.idempotency_key, &call.context).await?;
         Ok(answer.into_output().into())
     }
 }
@@ -115,11 +115,11 @@ pub async fn call_endpoint(
     client: &HttpClient,
     call: &EndpointCall,
     idempotency_key: &str,
-    ambience: &Ambience,
+    context: &AttemptContext,
 ) -> Result<EndpointAnswer, Failure> {
     let is_mock = call.api_url.contains(MOCK);
     let request = if is_mock { mock_request(call)? } else { request(call, idempotency_key)? };
-    let _place = ambience.place().await;
+    let _place = context.place().await;
     let sent = client.send(request, WORKER_REPLY_BYTES).await;
     let response = sent.map_err(|error| send_failure(&error))?;
     if is_mock { mock_answer(&response) } else { answer(&response) }

@@ -30,7 +30,7 @@ impl Effect for Judge {
     async fn attempt(&self, call: Call) -> Outcome {
         let (model, settings) = read_with_model::<Settings>("judge", call.config)?;
         let ask = model.ask(messages(settings));
-        let answer = self.models.ask(ask, &call.ambience).await?;
+        let answer = self.models.ask(ask, &call.context).await?;
         let holds = holds(&answer.text);
         let mut output = answer::fields(&answer);
         output.insert("holds".into(), json!(holds));

@@ -52,12 +52,12 @@ impl Effect for Llm {
         let (ask, schema) = settings.ask(model)?;
         let output = match schema {
             None => {
-                let answer = self.models.ask(ask, &call.ambience).await?;
+                let answer = self.models.ask(ask, &call.context).await?;
                 answer::require_text(&answer)?;
                 answer::fields(&answer)
             }
             Some(schema) => {
-                let asked = structured::ask(&self.models, ask, &schema, &call.ambience);
+                let asked = structured::ask(&self.models, ask, &schema, &call.context);
                 structured_fields(asked.await?)
             }
         };

@@ -1,9 +1,9 @@
 //! Node types: what a step can do. Each is one file, known to the engine by one line in the registry.
 
 mod agent;
-pub mod ambience;
 mod choose;
 mod condition;
+pub mod context;
 mod control;
 mod decide;
 pub mod endpoint;
@@ -24,7 +24,7 @@ use waystation_core::error::Failure;
 
 use crate::egress::HttpClient;
 use crate::provider::models::Models;
-pub use ambience::Ambience;
+pub use context::AttemptContext;
 
 /// What a node is given for one attempt.
 #[derive(Clone, Debug)]
@@ -36,7 +36,7 @@ pub struct Call {
     /// The names that the node's result is known by; empty where it is known as a whole.
     pub outputs: Vec<String>,
     /// The attempt's ties to its run.
-    pub ambience: Ambience,
+    pub context: AttemptContext,
 }
 
 /// What a pure node is given.

@@ -22,7 +22,7 @@ use super::{Finish, Manner, Message, Provider, Question, Reply, Role};
 use crate::event::redis::RedisConfig;
 use crate::event::redis::values::RedisValues;
 use crate::id::now_ms;
-use crate::node::Ambience;
+use crate::node::AttemptContext;
 use crate::secret::{Redactor, Secret};
 use crate::store::{Store, day_of};
 
@@ -157,12 +157,12 @@ impl Query {
     ///
     /// A secret that comes back in pieces could not be recognised, but for the key, which providers
     /// keep out of the pieces themselves.
-    fn is_heard(&self, ambience: &Ambience) -> bool {
+    fn is_heard(&self, context: &AttemptContext) -> bool {
         let key = self.key.as_ref().ok().and_then(Option::as_ref).map(Secret::expose);
-        if ambience.secrets().iter().any(|secret| Some(secret.expose()) != key) {
+        if context.secrets().iter().any(|secret| Some(secret.expose()) != key) {
             return false;
         }
-        self.stream.unwrap_or_else(|| ambience.is_watched())
+        self.stream.unwrap_or_else(|| context.is_watched())
     }
 
     fn answer(&self, reply: Reply, usage: Usage, latency_ms: u64) -> Answer {
@@ -193,13 +193,13 @@ impl Models {
     }
 
     /// Asks a model. What it used is counted in the attempt's ties, also where the answer is of no use.
-    pub async fn ask(&self, ask: Ask, ambience: &Ambience) -> Result<Answer, Failure> {
+    pub async fn ask(&self, ask: Ask, context: &AttemptContext) -> Result<Answer, Failure> {
         let cached = ask.cache;
         let query = self.resolve(ask)?;
         match &self.cache {
-            Some(cache) if cached => self.ask_once(&query, cache, ambience).await,
+            Some(cache) if cached => self.ask_once(&query, cache, context).await,
             _ => {
-                let (reply, usage, latency_ms) = self.call(&query, ambience).await?;
+                let (reply, usage, latency_ms) = self.call(&query, context).await?;
                 Ok(query.answer(reply, usage, latency_ms))
             }
         }
@@ -217,7 +217,7 @@ impl Models {
         let provider = Some(provider.to_owned());
         let (messages, stream) = (vec![message], Some(false));
         let ask = Ask { provider, model, messages, stream, ..Ask::default() };
-        self.ask(ask, &Ambience::alone()).await
+        self.ask(ask, &AttemptContext::alone()).await
     }
 
     fn resolve(&self, ask: Ask) -> Result<Query, Failure> {
@@ -237,7 +237,7 @@ impl Models {
         &self,
         query: &Query,
         cache: &Cache,
-        ambience: &Ambience,
+        context: &AttemptContext,
     ) -> Result<Answer, Failure> {
         let key = cache::key(&query.name, &query.question);
         // An answer under way is shared by those who would have asked with the same key only: what
@@ -246,12 +246,12 @@ impl Models {
         loop {
             match self.flights.join(&flight) {
                 Joined::Leader(leader) => {
-                    return self.lead(query, (cache, &key), leader, ambience).await;
+                    return self.lead(query, (cache, &key), leader, context).await;
                 }
                 Joined::Follower(follower) => {
                     let reason = "waits for the answer to an equal question";
-                    match ambience.waiting(reason, follower.answer()).await {
-                        Some(reply) => return Ok(recalled(query, reply?, ambience)),
+                    match context.waiting(reason, follower.answer()).await {
+                        Some(reply) => return Ok(recalled(query, reply?, context)),
                         // Who asked has left; somebody has to take over.
                         None => continue,
                     }
@@ -265,14 +265,14 @@ impl Models {
         query: &Query,
         (cache, key): (&Cache, &str),
         leader: Leader<'_, Result<Reply, Failure>>,
-        ambience: &Ambience,
+        context: &AttemptContext,
     ) -> Result<Answer, Failure> {
         // Only now: an earlier one who asked may have been answered a moment ago.
         if let Some(reply) = cache.get(key).await {
             leader.share(Ok(reply.clone()));
-            return Ok(recalled(query, reply, ambience));
+            return Ok(recalled(query, reply, context));
         }
-        match self.call(query, ambience).await {
+        match self.call(query, context).await {
             Ok((reply, usage, latency_ms)) => {
                 cache.put(key, &reply).await;
                 leader.share(Ok(reply.clone()));
@@ -291,17 +291,17 @@ impl Models {
     async fn call(
         &self,
         query: &Query,
-        ambience: &Ambience,
+        context: &AttemptContext,
     ) -> Result<(Reply, Usage, u64), Failure> {
-        self.check_budgets(ambience).await?;
+        self.check_budgets(context).await?;
         let key = query.key.clone()?;
-        let mut turn = self.limiter.turn(query.lane(), query.estimate(), ambience).await?;
+        let mut turn = self.limiter.turn(query.lane(), query.estimate(), context).await?;
         if turn.waited {
-            self.check_budgets(ambience).await?;
+            self.check_budgets(context).await?;
         }
-        let _place = ambience.place().await;
-        let tell = |piece: &str| ambience.tell(piece);
-        let is_heard = query.is_heard(ambience);
+        let _place = context.place().await;
+        let tell = |piece: &str| context.tell(piece);
+        let is_heard = query.is_heard(context);
         let manner = Manner { key: key.as_ref(), tell: is_heard.then_some(&tell as _) };
         let call = self.meters.begin(&query.name, &query.question.model);
         let outcome = query.provider.ask(&query.question, manner).await;
@@ -309,9 +309,9 @@ impl Models {
         match outcome {
             Ok(mut reply) => {
                 // Before it is kept for others, or shared with those who ask the same.
-                redact(&mut reply.text, ambience.secrets());
+                redact(&mut reply.text, context.secrets());
                 let usage = self.usage(query, &reply);
-                ambience.spend(&usage);
+                context.spend(&usage);
                 turn.used(usage.paid_tokens);
                 call.ended(Ok(&usage));
                 Ok((reply, usage, latency_ms))
@@ -342,10 +342,10 @@ impl Models {
     }
 
     /// Refuses once the run or its workflow has used up what it may.
-    async fn check_budgets(&self, ambience: &Ambience) -> Result<(), Failure> {
-        ambience.check_budget()?;
+    async fn check_budgets(&self, context: &AttemptContext) -> Result<(), Failure> {
+        context.check_budget()?;
         let budget = &self.settings.workflow_budget;
-        let (namespace, workflow) = ambience.workflow();
+        let (namespace, workflow) = context.workflow();
         let Some(store) = self.store.as_ref().filter(|_| !budget.is_unlimited()) else {
             return Ok(());
         };
@@ -354,7 +354,7 @@ impl Models {
             let Error { code, message, .. } = failed.into();
             Failure::retryable(code, message, None)
         })?;
-        used.add(&ambience.spent());
+        used.add(&context.spent());
         used.reaches(budget).map_or(Ok(()), |amount| {
             let text = format!("The budget of workflow {workflow} for today is used up: {amount}");
             Err(Failure::fatal(Code::BudgetExceeded, text))
@@ -363,13 +363,13 @@ impl Models {
 }
 
 /// An answer that took no call: counted, told at once to who wants to hear it, free.
-fn recalled(query: &Query, reply: Reply, ambience: &Ambience) -> Answer {
+fn recalled(query: &Query, reply: Reply, context: &AttemptContext) -> Answer {
     let Reply { prompt_tokens, completion_tokens, .. } = reply;
     let usage = Usage { cached: 1, prompt_tokens, completion_tokens, ..Usage::default() };
-    ambience.spend(&usage);
+    context.spend(&usage);
     meters::count_cached(&query.name);
-    if query.is_heard(ambience) {
-        ambience.tell(&reply.text);
+    if query.is_heard(context) {
+        context.tell(&reply.text);
     }
     query.answer(reply, usage, query.began.elapsed().as_millis() as u64)
 }

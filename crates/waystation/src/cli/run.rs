@@ -15,7 +15,7 @@ use waystation_core::dialect::pipeline::reply::invalid;
 use waystation_core::error::{Code, Error};
 use waystation_core::run::Run;
 use waystation_engine::id::RunId;
-use waystation_engine::node::ambience::Token;
+use waystation_engine::node::context::Token;
 
 use super::definition::Format;
 use super::inputs::{streamed, with_inputs};

@@ -18,7 +18,7 @@ use waystation_core::run::Run;
 use waystation_engine::driver::Engine;
 use waystation_engine::id::RunId;
 use waystation_engine::limits::TOKENS_BEHIND;
-use waystation_engine::node::ambience::Token;
+use waystation_engine::node::context::Token;
 
 use super::Context;
 use super::room::Room;

@@ -25,7 +25,7 @@ use super::shared::{Shared, closing_down};
 use super::unknown_run;
 use crate::id::{RunId, now_ms};
 use crate::limits::{EFFECTS_PER_RUN, ENTRIES_PER_APPEND, SLEEP_IN_MEMORY};
-use crate::node::ambience::Account;
+use crate::node::context::Account;
 use crate::store::{Append, Finished as FinishedRow, NewRun, Status};
 
 /// Actions that a new run may perform in its caller's task: a short run of pure nodes is done before

@@ -30,7 +30,7 @@ impl Effect for Http {
     async fn attempt(&self, call: Call) -> Outcome {
         let settings = Settings::read(call.config)?;
         let request = settings.request(&call.idempotency_key)?;
-        let _place = call.ambience.place().await;
+        let _place = call.context.place().await;
         let sent = self.client.send(request, settings.bytes_max()?).await;
         let response = sent.map_err(|error| outcome::send_failure(&error))?;
         outcome::judge(&response, &call.outputs, SystemTime::now())

@@ -9,7 +9,7 @@ use waystation_core::error::{Class, Code, Failure};
 use super::*;
 use crate::egress::testing::{Server, reply};
 use crate::egress::{Policy, Reach, Request};
-use crate::node::Ambience;
+use crate::node::AttemptContext;
 
 fn request(settings: Value) -> Result<Request, Failure> {
     Settings::read(settings)?.request("run:step")
@@ -35,7 +35,7 @@ async fn attempt_within(policy: Policy, own: Option<SocketAddr>, mut config: Val
     let idempotency_key = "run:step".to_owned();
     // The test's configuration carries the names along.
     let outputs = serde_json::from_value(config["outputs"].take()).unwrap_or_default();
-    node.attempt(Call { idempotency_key, config, outputs, ambience: Ambience::alone() })
+    node.attempt(Call { idempotency_key, config, outputs, context: AttemptContext::alone() })
         .await
         .map_err(cut_quotation)
 }

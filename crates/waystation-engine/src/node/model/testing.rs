@@ -4,14 +4,14 @@ use std::fmt::Write as _;
 
 use serde_json::Value;
 
-use crate::node::{Ambience, Call, Effect, Outcome, PureCall};
+use crate::node::{AttemptContext, Call, Effect, Outcome, PureCall};
 use crate::provider::scripted::Scripted;
 
 /// Makes one attempt.
 pub(in crate::node) async fn attempt(effect: &dyn Effect, config: Value) -> Outcome {
-    let ambience = Ambience::alone();
+    let context = AttemptContext::alone();
     effect
-        .attempt(Call { idempotency_key: "key".into(), config, outputs: Vec::new(), ambience })
+        .attempt(Call { idempotency_key: "key".into(), config, outputs: Vec::new(), context })
         .await
 }
 

@@ -77,7 +77,7 @@ impl Tool {
         self.endpoint.retry_delay = retry_delay;
         self.endpoint.timeout = timeout;
         let answer =
-            call_endpoint(client, &self.endpoint, &call.idempotency_key, &call.ambience).await?;
+            call_endpoint(client, &self.endpoint, &call.idempotency_key, &call.context).await?;
         let text = answer.text();
         Ok(serde_json::from_str(&text).unwrap_or(Value::String(text)))
     }

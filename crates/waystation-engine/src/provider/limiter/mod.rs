@@ -22,7 +22,7 @@ use waystation_core::error::{Code, Failure};
 use self::lane::{Lane, Place};
 use self::limits::ModelLimits;
 use crate::limits::{LLM_KEYS, LLM_PAUSE_MAX};
-use crate::node::Ambience;
+use crate::node::AttemptContext;
 
 /// Whose limits apply: the provider's name, and the fingerprint of the key.
 pub(super) type LaneKey = (Arc<str>, Option<String>);
@@ -52,12 +52,12 @@ impl Limiter {
         &self,
         key: LaneKey,
         tokens: u64,
-        ambience: &Ambience,
+        context: &AttemptContext,
     ) -> Result<Turn, Failure> {
         let provider = shown(&key.0);
         let lane = self.lane(key);
         let mut waited = false;
-        match lane.enter(ambience.run(), tokens) {
+        match lane.enter(context.run(), tokens) {
             Place::Taken => {}
             Place::Refused => {
                 let text = format!("Too many calls wait for {provider}");
@@ -66,7 +66,7 @@ impl Limiter {
             Place::Waiting(waiting) => {
                 let reason = format!("waits for {provider}: {}", waiting.reason);
                 let _counted = Counted::new();
-                ambience.waiting(reason, waiting.turn()).await;
+                context.waiting(reason, waiting.turn()).await;
                 waited = true;
             }
         }

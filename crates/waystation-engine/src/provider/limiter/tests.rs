@@ -10,7 +10,7 @@ use tokio::task::JoinSet;
 use super::limits::Limits;
 use super::*;
 use crate::id::RunId;
-use crate::node::ambience::{Account, RunTies};
+use crate::node::context::{Account, RunContext};
 
 fn limiter(text: &str) -> Arc<Limiter> {
     Arc::new(Limiter::new(ModelLimits::parse(text).unwrap()))
@@ -21,16 +21,16 @@ fn openai() -> LaneKey {
 }
 
 /// Ties of one run, and what shows the reasons for which it waits.
-fn ties() -> Arc<RunTies> {
-    Arc::new(RunTies::new(RunId::new(), Arc::new(Semaphore::new(1_000))))
+fn ties() -> Arc<RunContext> {
+    Arc::new(RunContext::new(RunId::new(), Arc::new(Semaphore::new(1_000))))
 }
 
-fn ambience(ties: &Arc<RunTies>, node: u32) -> Ambience {
-    Ambience::new(Arc::clone(ties), (node, 1), Account::default(), Vec::new())
+fn context(ties: &Arc<RunContext>, node: u32) -> AttemptContext {
+    AttemptContext::new(Arc::clone(ties), (node, 1), Account::default(), Vec::new())
 }
 
 async fn turn(limiter: &Limiter, tokens: u64) -> Turn {
-    limiter.turn(openai(), tokens, &Ambience::alone()).await.unwrap()
+    limiter.turn(openai(), tokens, &AttemptContext::alone()).await.unwrap()
 }
 
 /// Seconds that pass until something is done.
@@ -87,10 +87,10 @@ async fn turns_go_round_over_runs() {
     let (many, one) = (ties(), ties());
     let order = Arc::new(Mutex::new(Vec::new()));
     let mut calls = JoinSet::new();
-    let mut call = |ties: &Arc<RunTies>, name: &'static str, node| {
-        let (limiter, order, ambience) = (limiter.clone(), order.clone(), ambience(ties, node));
+    let mut call = |ties: &Arc<RunContext>, name: &'static str, node| {
+        let (limiter, order, context) = (limiter.clone(), order.clone(), context(ties, node));
         calls.spawn(async move {
-            let turn = limiter.turn(openai(), 0, &ambience).await.unwrap();
+            let turn = limiter.turn(openai(), 0, &context).await.unwrap();
             order.lock().unwrap().push((name, node));
             tokio::time::sleep(Duration::from_secs(1)).await;
             drop(turn);
@@ -120,8 +120,8 @@ async fn the_reason_names_what_is_used_up() {
         let limiter = limiter(limits);
         drop(turn(&limiter, 10).await);
         let ties = ties();
-        let ambience = ambience(&ties, 0);
-        let mut late = Box::pin(limiter.turn(openai(), 10, &ambience));
+        let context = context(&ties, 0);
+        let mut late = Box::pin(limiter.turn(openai(), 10, &context));
         assert!(futures_util::poll!(&mut late).is_pending());
         assert_eq!(ties.reasons(), [(0, expected.to_owned())]);
         late.await.unwrap();
@@ -136,12 +136,12 @@ async fn a_pause_holds_for_all_of_a_key_and_only_for_them() {
     first.pause(Duration::from_secs(20));
     first.pause(Duration::from_secs(5));
     let ties = ties();
-    let waiting = ambience(&ties, 0);
+    let waiting = context(&ties, 0);
     let mut late = Box::pin(limiter.turn(openai(), 0, &waiting));
     assert!(futures_util::poll!(&mut late).is_pending());
     assert_eq!(ties.reasons()[0].1, "waits for openai: it asked for a pause");
     let other = ("openai".into(), Some("another key".to_owned()));
-    assert!(!limiter.turn(other, 0, &Ambience::alone()).await.unwrap().waited);
+    assert!(!limiter.turn(other, 0, &AttemptContext::alone()).await.unwrap().waited);
     let (waited, second) = seconds(late).await;
     assert!((20.0..20.1).contains(&waited), "{waited}");
     second.unwrap().pause(Duration::from_secs(86_400));
@@ -176,7 +176,7 @@ async fn who_leaves_takes_no_turn() {
 async fn idle_keys_are_forgotten_and_others_are_not() {
     let limiter = limiter("");
     let key = |number: usize| -> LaneKey { ("openai".into(), Some(number.to_string())) };
-    let alone = Ambience::alone();
+    let alone = AttemptContext::alone();
     let busy = limiter.turn(key(0), 0, &alone).await.unwrap();
     limiter.turn(key(1), 0, &alone).await.unwrap().pause(Duration::from_secs(50));
     for number in 2..LLM_KEYS + 10 {
@@ -221,14 +221,14 @@ fn load() -> impl Strategy<Value = Load> {
 async fn call(
     load: Load,
     limiter: Arc<Limiter>,
-    ties: Arc<RunTies>,
+    ties: Arc<RunContext>,
     live: Arc<AtomicUsize>,
     most: usize,
 ) {
     tokio::time::sleep(Duration::from_millis(load.begins_ms)).await;
-    let ambience = ambience(&ties, 0);
+    let context = context(&ties, 0);
     let work = async {
-        let mut turn = limiter.turn(openai(), load.tokens, &ambience).await.unwrap();
+        let mut turn = limiter.turn(openai(), load.tokens, &context).await.unwrap();
         assert!(live.fetch_add(1, Ordering::SeqCst) < most, "too many at once");
         struct Live(Arc<AtomicUsize>);
         impl Drop for Live {

@@ -14,7 +14,7 @@ use super::super::directory::{Access, KeyState};
 use super::super::limiter::limits::ModelLimits;
 use super::*;
 use crate::id::RunId;
-use crate::node::ambience::{Account, RunTies};
+use crate::node::context::{Account, RunContext};
 use crate::store::memory::MemoryStore;
 use crate::store::sqlite::{Options, SqliteStore};
 use crate::store::{Append, conformance};
@@ -106,9 +106,9 @@ fn uncached(text: &str) -> Ask {
     Ask { cache: false, ..ask(text) }
 }
 
-fn ambience(account: Account) -> (Arc<RunTies>, Ambience) {
-    let ties = Arc::new(RunTies::new(RunId::new(), Arc::new(Semaphore::new(10))));
-    (ties.clone(), Ambience::new(ties, (0, 1), account, Vec::new()))
+fn context(account: Account) -> (Arc<RunContext>, AttemptContext) {
+    let ties = Arc::new(RunContext::new(RunId::new(), Arc::new(Semaphore::new(10))));
+    (ties.clone(), AttemptContext::new(ties, (0, 1), account, Vec::new()))
 }
 
 /// What the answers cost is 2 billionths of a dollar for each token sent, and 10 for each received.
@@ -129,12 +129,12 @@ fn free() -> Usage {
 async fn a_hit_is_marked_free_and_takes_no_call() {
     let script = script([]);
     let models = Models::new(ModelParts { prices: prices(), ..parts(&script) });
-    let alone = Ambience::alone();
+    let alone = AttemptContext::alone();
     let first = models.ask(ask("q"), &alone).await.unwrap();
     let paid = Usage { calls: 1, cached: 0, paid_tokens: 42, nano_usd: 180, ..free() };
     assert_eq!((first.usage, first.cached, alone.spent()), (paid, false, paid));
 
-    let alone = Ambience::alone();
+    let alone = AttemptContext::alone();
     let second = models.ask(ask("q"), &alone).await.unwrap();
     assert_eq!((second.usage, second.cached, alone.spent()), (free(), true, free()));
     let told = |answer: &Answer| (answer.text.clone(), answer.model.clone(), answer.finish);
@@ -150,7 +150,7 @@ async fn a_hit_is_marked_free_and_takes_no_call() {
 async fn what_the_provider_says_of_the_cost_counts_more() {
     let script = script([Ok(Reply { nano_usd: Some(7), ..reply() })]);
     let models = Models::new(ModelParts { prices: prices(), ..parts(&script) });
-    let alone = Ambience::alone();
+    let alone = AttemptContext::alone();
     assert_eq!(models.ask(uncached("q"), &alone).await.unwrap().usage.nano_usd, 7);
     assert_eq!(models.ask(uncached("q"), &alone).await.unwrap().usage.nano_usd, 180);
 }
@@ -163,7 +163,7 @@ async fn answers_survive_a_restart() {
         let store = SqliteStore::open(dir.path(), &Options::default()).unwrap();
         let store: Arc<dyn Store> = Arc::new(store);
         let models = Models::new(ModelParts { store: Some(store), ..parts(&script) });
-        let answer = models.ask(ask("q"), &Ambience::alone()).await.unwrap();
+        let answer = models.ask(ask("q"), &AttemptContext::alone()).await.unwrap();
         assert_eq!(answer.cached, cached);
     }
     assert_eq!(script.calls(), 1);
@@ -174,7 +174,7 @@ async fn a_cache_that_is_off_keeps_and_shares_nothing() {
     let script = script([]);
     let settings = ModelSettings { cache: None, ..ModelSettings::default() };
     let models = Models::new(ModelParts { settings, ..parts(&script) });
-    let alone = Ambience::alone();
+    let alone = AttemptContext::alone();
     let answers = join_all((0..3).map(|_| models.ask(ask("q"), &alone))).await;
     assert!(answers.iter().all(|answer| !answer.as_ref().unwrap().cached));
     assert_eq!(script.calls(), 3);
@@ -184,12 +184,12 @@ async fn a_cache_that_is_off_keeps_and_shares_nothing() {
 async fn a_hundred_equal_questions_make_one_call() {
     let script = gated([]);
     let models = models(&script);
-    let ambiences: Vec<_> = (0..100).map(|_| ambience(Account::default())).collect();
-    let asks = join_all(ambiences.iter().map(|(_, ambience)| models.ask(ask("q"), ambience)));
+    let contexts: Vec<_> = (0..100).map(|_| context(Account::default())).collect();
+    let asks = join_all(contexts.iter().map(|(_, context)| models.ask(ask("q"), context)));
     let look = async {
         // All have asked by the time this runs again.
         tokio::task::yield_now().await;
-        let waits = ambiences.iter().filter(|(ties, _)| !ties.reasons().is_empty()).count();
+        let waits = contexts.iter().filter(|(ties, _)| !ties.reasons().is_empty()).count();
         assert_eq!((waits, script.calls()), (99, 1));
         script.gate.add_permits(1);
     };
@@ -197,7 +197,7 @@ async fn a_hundred_equal_questions_make_one_call() {
     let cached = answers.iter().filter(|answer| answer.as_ref().unwrap().cached).count();
     assert_eq!((cached, script.calls()), (99, 1));
     let mut spent = Usage::default();
-    ambiences.iter().for_each(|(_, ambience)| spent.add(&ambience.spent()));
+    contexts.iter().for_each(|(_, context)| spent.add(&context.spent()));
     assert_eq!((spent.calls, spent.cached, spent.paid_tokens), (1, 99, 42));
 }
 
@@ -205,7 +205,7 @@ async fn a_hundred_equal_questions_make_one_call() {
 async fn one_who_leaves_hands_the_question_over() {
     let script = gated([]);
     let models = models(&script);
-    let alone = Ambience::alone();
+    let alone = AttemptContext::alone();
     let mut first = Box::pin(models.ask(ask("q"), &alone));
     let mut second = Box::pin(models.ask(ask("q"), &alone));
     let third = models.ask(ask("q"), &alone);
@@ -223,7 +223,7 @@ async fn a_failure_is_shared_by_those_who_waited_and_not_kept() {
     let failure = Failure::retryable(Code::HttpStatus, "OpenAI API error: 500 - no", None);
     let script = gated([Err(failure.clone())]);
     let models = models(&script);
-    let alone = Ambience::alone();
+    let alone = AttemptContext::alone();
     let asks = join_all((0..5).map(|_| models.ask(ask("q"), &alone)));
     let open = async { script.gate.add_permits(2) };
     let (answers, ()) = tokio::join!(asks, open);
@@ -237,7 +237,7 @@ async fn equal_questions_with_different_keys_share_what_is_cached_and_nothing_el
     let refused = Failure::fatal(Code::HttpStatus, "OpenAI API error: 401 - no");
     let script = gated([Err(refused.clone())]);
     let models = models(&script);
-    let alone = Ambience::alone();
+    let alone = AttemptContext::alone();
     let with = |key: &str| Ask { key: Some(Secret::new(key.into())), ..ask("q") };
     let open = async { script.gate.add_permits(9) };
     let (wrong, right, ()) =
@@ -254,8 +254,8 @@ async fn a_run_that_may_not_spend_leaves_the_question_to_one_that_may() {
     let script = script([]);
     let models = models(&script);
     let spent = Usage { paid_tokens: 10, ..Usage::default() };
-    let (_, poor) = ambience(Account { spent, budget: tokens(10), ..Account::default() });
-    let (_, rich) = ambience(Account::default());
+    let (_, poor) = context(Account { spent, budget: tokens(10), ..Account::default() });
+    let (_, rich) = context(Account::default());
     let (refused, answered) =
         tokio::join!(models.ask(ask("q"), &poor), models.ask(ask("q"), &rich));
     let refused = refused.unwrap_err();
@@ -277,7 +277,7 @@ async fn a_workflow_has_a_budget_for_each_day() {
         workflow: ("default".into(), workflow.into()),
         ..Account::default()
     };
-    let (_, ours) = ambience(account("sums"));
+    let (_, ours) = context(account("sums"));
     models.ask(ask("q"), &ours).await.unwrap();
     let spend = |at: u64, tokens: u64| -> Append {
         let entries: Vec<JournalEntry> = vec![conformance::spent(at, tokens)];
@@ -293,7 +293,7 @@ async fn a_workflow_has_a_budget_for_each_day() {
     );
     assert_eq!((refused.code, script.calls()), (Code::BudgetExceeded, 2));
     assert!(models.ask(ask("q"), &ours).await.unwrap().cached);
-    let (_, theirs) = ambience(account("mail"));
+    let (_, theirs) = context(account("mail"));
     models.ask(ask("more"), &theirs).await.unwrap();
 }
 
@@ -316,7 +316,7 @@ async fn without_a_key_only_cached_answers_are_given() {
     let script = script([]);
     let directory = Arc::new(Keyless(script.clone()));
     let models = Models::new(ModelParts { directory, ..parts(&script) });
-    let alone = Ambience::alone();
+    let alone = AttemptContext::alone();
     let missing = models.ask(ask("q"), &alone).await.unwrap_err();
     assert_eq!(missing.message, "Missing OPENAI_API_KEY");
     let key = Some(Secret::new("of the request".into()));
@@ -328,13 +328,13 @@ async fn without_a_key_only_cached_answers_are_given() {
 async fn a_secret_in_an_answer_is_neither_kept_for_others_nor_told_in_pieces() {
     let script = script([]);
     let models = models(&script);
-    let ties = Arc::new(RunTies::new(RunId::new(), Arc::new(Semaphore::new(1))));
+    let ties = Arc::new(RunContext::new(RunId::new(), Arc::new(Semaphore::new(1))));
     let secret = Secret::new("answer".into());
-    let with = |secrets| Ambience::new(ties.clone(), (0, 1), Account::default(), secrets);
+    let with = |secrets| AttemptContext::new(ties.clone(), (0, 1), Account::default(), secrets);
     let mut told = ties.listen();
     models.ask(ask("q"), &with(vec![secret.clone()])).await.unwrap();
     assert!(told.try_recv().is_err());
-    let other = models.ask(ask("q"), &Ambience::alone()).await.unwrap();
+    let other = models.ask(ask("q"), &AttemptContext::alone()).await.unwrap();
     assert_eq!((other.text.as_str(), other.cached), ("an [redacted]", true));
     // The key alone is the providers' to keep.
     let keyed = Ask { key: Some(secret.clone()), ..uncached("q") };
@@ -351,16 +351,16 @@ async fn pieces_are_told_to_who_wants_to_hear_them() {
         (false, None, vec![]),
     ] {
         let models = models(&script([]));
-        let (ties, ambience) = ambience(Account::default());
+        let (ties, context) = context(Account::default());
         let mut heard = ties.listen();
         if !watched {
             drop(std::mem::replace(
                 &mut heard,
-                Arc::new(RunTies::new(RunId::new(), Arc::new(Semaphore::new(1)))).listen(),
+                Arc::new(RunContext::new(RunId::new(), Arc::new(Semaphore::new(1)))).listen(),
             ));
         }
         for cached in [false, true] {
-            let answer = models.ask(Ask { stream, ..ask("q") }, &ambience).await.unwrap();
+            let answer = models.ask(Ask { stream, ..ask("q") }, &context).await.unwrap();
             assert_eq!(answer.cached, cached);
         }
         let mut pieces = Vec::new();
@@ -380,7 +380,7 @@ async fn a_provider_that_asks_for_a_pause_gets_it_from_all() {
         refused(Code::Transport, Some(7_000)),
     ]);
     let models = models(&script);
-    let alone = Ambience::alone();
+    let alone = AttemptContext::alone();
     models.ask(uncached("a"), &alone).await.unwrap_err();
     for (code, least) in [(Code::HttpStatus, 7.0), (Code::Transport, 0.0)] {
         let began = Instant::now();
@@ -397,7 +397,7 @@ async fn tokens_used_count_against_the_limit() {
     let limits = ModelLimits::parse("openai tokens=60").unwrap();
     let settings = ModelSettings { limits, ..ModelSettings::default() };
     let models = Models::new(ModelParts { settings, ..parts(&script) });
-    let alone = Ambience::alone();
+    let alone = AttemptContext::alone();
     let began = Instant::now();
     for _ in 0..3 {
         models.ask(uncached("a question of 35 letters or so, ..."), &alone).await.unwrap();
@@ -411,10 +411,11 @@ async fn tokens_used_count_against_the_limit() {
 async fn an_unknown_provider_is_told_with_the_nearest() {
     let models = models(&script([]));
     let provider = Some("opnai".to_owned());
-    let failure = models.ask(Ask { provider, ..ask("q") }, &Ambience::alone()).await.unwrap_err();
+    let failure =
+        models.ask(Ask { provider, ..ask("q") }, &AttemptContext::alone()).await.unwrap_err();
     assert_eq!(failure.message, "Unknown provider: opnai");
     assert_eq!(failure.hint(), Some("did you mean openai?"));
-    let failure = Models::default().ask(ask("q"), &Ambience::alone()).await.unwrap_err();
+    let failure = Models::default().ask(ask("q"), &AttemptContext::alone()).await.unwrap_err();
     assert_eq!((failure.code, failure.hint.as_deref()), (Code::ProviderUnknown, None));
 }
 
@@ -444,7 +445,7 @@ async fn the_time_of_a_hit() {
     let store = SqliteStore::open(dir.path(), &Options::default()).unwrap();
     let store: Arc<dyn Store> = Arc::new(store);
     let models = Models::new(ModelParts { store: Some(store), ..parts(&script([])) });
-    let (text, alone) = ("a question of some length, ".repeat(100), Ambience::alone());
+    let (text, alone) = ("a question of some length, ".repeat(100), AttemptContext::alone());
     let put = std::time::Instant::now();
     models.ask(ask(&text), &alone).await.unwrap();
     let put = put.elapsed();

@@ -21,7 +21,7 @@ use self::reading::Reading;
 use self::schema::{Schema, Violations};
 use super::models::{Answer, Ask, Models};
 use super::{Finish, Message, Role};
-use crate::node::Ambience;
+use crate::node::AttemptContext;
 pub use schema::check_schema;
 
 /// Letters of an unusable answer that a failure quotes.
@@ -48,7 +48,7 @@ pub async fn ask(
     models: &Models,
     mut ask: Ask,
     schema: &Value,
-    ambience: &Ambience,
+    context: &AttemptContext,
 ) -> Result<Structured, Failure> {
     let compiled = Schema::new(schema);
     let compiled = compiled
@@ -56,7 +56,7 @@ pub async fn ask(
     let compiled = Arc::new(compiled);
     tell_schema(&mut ask.messages, schema);
     ask.schema = Some(schema.clone());
-    let first = models.ask(ask.clone(), ambience).await?;
+    let first = models.ask(ask.clone(), context).await?;
     let problem = match examine(&first, &compiled).await? {
         Ok(reading) => return Ok(structured(reading, first, 1)),
         Err(problem) => problem,
@@ -64,7 +64,7 @@ pub async fn ask(
     ask.messages.extend(feedback(&first, &problem));
     // A cached answer would be as useless on the node's next attempt.
     ask.cache = false;
-    let second = models.ask(ask, ambience).await?;
+    let second = models.ask(ask, context).await?;
     match examine(&second, &compiled).await? {
         Ok(reading) => Ok(structured(reading, both(&first, second), 2)),
         Err(problem) => Err(problem.into_failure(&second)),

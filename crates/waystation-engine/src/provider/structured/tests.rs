@@ -21,7 +21,7 @@ fn question() -> Ask {
 }
 
 async fn ask_script(script: &Arc<Scripted>) -> Result<Structured, Failure> {
-    ask(&script.models(), question(), &schema(), &Ambience::alone()).await
+    ask(&script.models(), question(), &schema(), &AttemptContext::alone()).await
 }
 
 fn conversation(question: &crate::provider::Question) -> String {
@@ -60,12 +60,12 @@ async fn what_is_plain_is_mended_without_asking_again() {
 
 #[tokio::test]
 async fn a_second_round_is_told_what_was_wrong_and_counts() {
-    let ambience = Ambience::alone();
+    let context = AttemptContext::alone();
     let script = Scripted::new([r#"{"city": 1, "degrees": 21}"#, GOOD]);
-    let asked = ask(&script.models(), question(), &schema(), &ambience).await;
+    let asked = ask(&script.models(), question(), &schema(), &context).await;
     let structured = asked.expect("good");
     assert_eq!((structured.rounds, structured.repaired), (2, false));
-    assert_eq!((structured.answer.usage.calls, ambience.spent().calls), (2, 2));
+    assert_eq!((structured.answer.usage.calls, context.spent().calls), (2, 2));
     assert_eq!(structured.answer.usage.total_tokens(), 24);
     let questions = script.questions();
     assert_eq!(questions[1].schema, Some(schema()));
@@ -158,7 +158,7 @@ async fn failures_of_the_provider_pass_through() {
 async fn a_bad_schema_is_refused_before_anything_is_asked() {
     let script = Scripted::new([GOOD]);
     let schema = json!({ "type": "strin" });
-    let asked = ask(&script.models(), question(), &schema, &Ambience::alone()).await;
+    let asked = ask(&script.models(), question(), &schema, &AttemptContext::alone()).await;
     let failure = asked.expect_err("no schema");
     assert_eq!((failure.code, script.questions().len()), (Code::DefinitionInvalid, 0));
 }
@@ -168,7 +168,7 @@ async fn the_schema_joins_what_the_model_is_told_to_be() {
     let script = Scripted::new([GOOD]);
     let mut question = question();
     question.messages.insert(0, Message { role: Role::System, text: "Be brief.".into() });
-    ask(&script.models(), question, &schema(), &Ambience::alone()).await.expect("good");
+    ask(&script.models(), question, &schema(), &AttemptContext::alone()).await.expect("good");
     let messages = &script.questions()[0].messages;
     assert_eq!(messages.len(), 2);
     assert!(messages[0].text.starts_with("Be brief.\n\nAnswer with one JSON document"));

@@ -7,7 +7,7 @@ use waystation_core::error::Failure;
 
 use super::super::values::RedisValues;
 use super::*;
-use crate::node::Ambience;
+use crate::node::AttemptContext;
 use crate::provider::models::{Ask, Entry, ModelParts, Models};
 use crate::provider::{Finish, Manner, Provider, Question, Reply};
 
@@ -103,7 +103,7 @@ fn models(redis: RedisConfig) -> Models {
 
 async fn is_cached(models: &Models) -> bool {
     let ask = Ask { cache: true, ..Ask::default() };
-    models.ask(ask, &Ambience::alone()).await.unwrap().cached
+    models.ask(ask, &AttemptContext::alone()).await.unwrap().cached
 }
 
 #[tokio::test]

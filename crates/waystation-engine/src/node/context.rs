@@ -29,7 +29,7 @@ pub struct Token {
 }
 
 /// What a run's attempts have in common.
-pub struct RunTies {
+pub struct RunContext {
     /// The run.
     pub run: RunId,
     /// The places for nodes with effects, over all runs.
@@ -40,10 +40,10 @@ pub struct RunTies {
     pub waiting: Mutex<BTreeMap<NodeIndex, String>>,
 }
 
-impl RunTies {
+impl RunContext {
     /// The ties of a run.
-    pub fn new(run: RunId, places: Arc<Semaphore>) -> RunTies {
-        RunTies { run, places, tokens: OnceLock::new(), waiting: Mutex::default() }
+    pub fn new(run: RunId, places: Arc<Semaphore>) -> RunContext {
+        RunContext { run, places, tokens: OnceLock::new(), waiting: Mutex::default() }
     }
 
     /// Listens to the tokens from now on.
@@ -74,12 +74,12 @@ pub struct Account {
 
 /// One attempt's ties. Clones share them.
 #[derive(Clone)]
-pub struct Ambience {
+pub struct AttemptContext {
     shared: Arc<Attempt>,
 }
 
 struct Attempt {
-    ties: Arc<RunTies>,
+    ties: Arc<RunContext>,
     node: NodeIndex,
     number: u32,
     account: Account,
@@ -90,30 +90,30 @@ struct Attempt {
     pauses: watch::Sender<u32>,
 }
 
-impl fmt::Debug for Ambience {
+impl fmt::Debug for AttemptContext {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Ambience").field("run", &self.shared.ties.run).finish_non_exhaustive()
+        f.debug_struct("AttemptContext").field("run", &self.shared.ties.run).finish_non_exhaustive()
     }
 }
 
-impl Ambience {
+impl AttemptContext {
     /// The ties of an attempt at a node.
     pub fn new(
-        ties: Arc<RunTies>,
+        ties: Arc<RunContext>,
         (node, number): (NodeIndex, u32),
         account: Account,
         secrets: Vec<Secret>,
-    ) -> Ambience {
+    ) -> AttemptContext {
         let (spent, pauses) = (Mutex::default(), watch::Sender::new(0));
         let shared = Attempt { ties, node, number, account, secrets, spent, pauses };
-        Ambience { shared: Arc::new(shared) }
+        AttemptContext { shared: Arc::new(shared) }
     }
 
     /// Ties to nothing, for calls outside of runs: no budget, nobody who listens.
-    pub fn alone() -> Ambience {
+    pub fn alone() -> AttemptContext {
         let places = Arc::new(Semaphore::new(Semaphore::MAX_PERMITS));
-        let ties = RunTies::new(RunId::new(), places);
-        Ambience::new(Arc::new(ties), (0, 1), Account::default(), Vec::new())
+        let ties = RunContext::new(RunId::new(), places);
+        AttemptContext::new(Arc::new(ties), (0, 1), Account::default(), Vec::new())
     }
 
     /// The run.
@@ -237,28 +237,28 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn waiting_does_not_use_up_the_time_of_an_attempt() {
-        let ambience = Ambience::alone();
+        let context = AttemptContext::alone();
         let work = async {
             tokio::time::sleep(Duration::from_secs(6)).await;
             let wait = tokio::time::sleep(Duration::from_secs(100));
-            ambience.waiting("waits for the test", wait).await;
+            context.waiting("waits for the test", wait).await;
             tokio::time::sleep(Duration::from_secs(3)).await;
             Ok(json!(1).into())
         };
-        assert!(ambience.within(Duration::from_secs(10), work).await.unwrap().is_ok());
+        assert!(context.within(Duration::from_secs(10), work).await.unwrap().is_ok());
         let work = async {
             tokio::time::sleep(Duration::from_secs(11)).await;
             Ok(json!(1).into())
         };
-        assert!(ambience.within(Duration::from_secs(10), work).await.is_none());
+        assert!(context.within(Duration::from_secs(10), work).await.is_none());
     }
 
     #[tokio::test]
     async fn the_reason_is_shown_as_long_as_the_attempt_waits() {
-        let ambience = Ambience::alone();
+        let context = AttemptContext::alone();
         let bell = Notify::new();
-        let reasons = || ambience.shared.ties.reasons();
-        let wait = ambience.waiting("waits for the bell", bell.notified());
+        let reasons = || context.shared.ties.reasons();
+        let wait = context.waiting("waits for the bell", bell.notified());
         let look = async {
             assert_eq!(reasons(), [(0, "waits for the bell".to_owned())]);
             bell.notify_one();
