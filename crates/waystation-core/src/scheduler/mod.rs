@@ -180,6 +180,8 @@ impl Scheduler {
         match (&self.phase, &entry.fact) {
             (Phase::New, Fact::RunStarted(_)) => self.start(rules, entry.at, actions),
             (Phase::Running, fact) => return self.progress(rules, entry.at, fact, actions),
+            // What stopped attempts have used is known only when they are stopped.
+            (Phase::Ending(_), Fact::Spent { .. }) => {}
             (Phase::Ending(_), Fact::RunFinished { .. }) => self.phase = Phase::Ended,
             _ => return false,
         }

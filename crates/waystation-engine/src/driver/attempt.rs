@@ -46,6 +46,7 @@ pub(super) type Attempts = FuturesUnordered<Underway>;
 /// An attempt under way. Once stopped it never ends.
 pub(super) struct Underway {
     node: NodeIndex,
+    context: AttemptContext,
     work: Option<BoxFuture<'static, Ended>>,
 }
 
@@ -69,7 +70,8 @@ impl Attempt {
             account,
             self.secrets.clone(),
         );
-        Underway { node: self.node, work: Some(self.run(context).boxed()) }
+        let node = self.node;
+        Underway { node, context: context.clone(), work: Some(self.run(context).boxed()) }
     }
 
     async fn run(self, context: AttemptContext) -> Ended {
@@ -89,9 +91,10 @@ impl Underway {
         self.node
     }
 
-    /// Drops the work.
-    pub(super) fn stop(&mut self) {
+    /// Drops the work, and gives what it has used.
+    pub(super) fn stop(&mut self) -> Usage {
         self.work = None;
+        self.context.spent()
     }
 }
 

@@ -56,6 +56,10 @@ impl Effect for Probe {
                 call.context.spend(&used());
                 Err(Failure::retryable(Code::ModelAnswer, "of no use", None))
             }
+            Some("spend and wait") => {
+                call.context.spend(&used());
+                std::future::pending().await
+            }
             Some("later") => Err(Failure::retryable(Code::HttpStatus, "HTTP 503", Some(3_600_000))),
             _ => Ok(json!({ "key": call.idempotency_key, "says": call.config["says"] }).into()),
         }
@@ -247,6 +251,19 @@ async fn results_that_repeat_each_other_come_to_an_end() {
     assert!(failure.hint().is_some_and(|hint| hint.contains("WAYSTATION_MAX_RESULT_BYTES")));
     let kept = run.nodes.iter().filter_map(|node| node.output.as_deref());
     assert!((most / 2..=most).contains(&kept.map(bytes_about).sum::<usize>()));
+}
+
+#[tokio::test]
+async fn what_a_stopped_attempt_has_used_is_journaled() {
+    let probe = Arc::default();
+    let engine = in_memory(&probe, Settings::default());
+    let mut spends = node(0, "probe", json!({ "does": "spend and wait" }));
+    spends.timeout_ms = 60_000;
+    let submitted = submit(&engine, &plan(vec![spends], true)).await.unwrap();
+    until("the attempt", async || probe.calls.load(Ordering::SeqCst) == 1).await;
+    let run = engine.cancel(submitted.id, "enough").await.unwrap();
+    assert_eq!(run.spent, used());
+    assert_eq!(engine.run(submitted.id).await.unwrap().spent, used());
 }
 
 #[tokio::test]

@@ -199,8 +199,11 @@ impl Live {
 
     fn cancel(&mut self, node: NodeIndex) {
         self.starting.retain(|attempt| attempt.node != node);
-        for attempt in self.attempts.iter_mut().filter(|attempt| attempt.node() == node) {
-            attempt.stop();
+        let attempts = self.attempts.iter_mut().filter(|attempt| attempt.node() == node);
+        let mut usage = Usage::default();
+        attempts.for_each(|attempt| usage.add(&attempt.stop()));
+        if !usage.is_nothing() {
+            self.record(Fact::Spent { node, usage });
         }
     }
 
