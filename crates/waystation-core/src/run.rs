@@ -20,7 +20,7 @@ pub struct Run {
     /// Where it stands.
     pub scheduler: Scheduler,
     /// How it began; `None` before the first entry.
-    pub start: Option<Start>,
+    pub start: Option<Arc<Start>>,
     /// Its input.
     pub input: Arc<Value>,
     /// What is known about each node, by index.
@@ -121,7 +121,7 @@ impl Run {
             Fact::RunStarted(start) => {
                 self.started_at = entry.at;
                 self.input = start.input.value().cloned().unwrap_or_default();
-                self.start = Some(Start::clone(start));
+                self.start = Some(Arc::new(Start::clone(start)));
             }
             Fact::NodeStarted { node, attempt } => {
                 self.nodes[*node as usize].started_at.get_or_insert(entry.at);

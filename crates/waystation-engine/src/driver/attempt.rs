@@ -63,14 +63,9 @@ impl Attempt {
         Attempt { node, number, effect, config, idempotency_key, outputs, timeout, secrets }
     }
 
-    pub(super) fn make(self, ties: &Arc<RunContext>, account: Account) -> Underway {
-        let context = AttemptContext::new(
-            Arc::clone(ties),
-            (self.node, self.number),
-            account,
-            self.secrets.clone(),
-        );
-        let node = self.node;
+    pub(super) fn make(mut self, ties: &Arc<RunContext>, account: Account) -> Underway {
+        let (node, secrets) = (self.node, std::mem::take(&mut self.secrets));
+        let context = AttemptContext::new(Arc::clone(ties), (node, self.number), account, secrets);
         Underway { node, context: context.clone(), work: Some(self.run(context).boxed()) }
     }
 
@@ -81,7 +76,7 @@ impl Attempt {
         let work = work.map(|ended| ended.unwrap_or_else(|_| Err(panicked())));
         let outcome = context.within(self.timeout, work).await;
         let outcome = outcome.unwrap_or_else(|| Err(timed_out(self.timeout)));
-        let outcome = presentable(outcome, &self.secrets);
+        let outcome = presentable(outcome, context.secrets());
         Ended { node: self.node, attempt: self.number, outcome, spent: context.spent() }
     }
 }

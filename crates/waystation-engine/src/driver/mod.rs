@@ -131,11 +131,11 @@ impl Engine {
     pub async fn retry(&self, id: RunId) -> Result<Submitted, Error> {
         let previous = self.run(id).await?;
         let ended = previous.outcome.is_some();
-        let Some(start) = previous.start.clone().filter(|_| ended) else {
+        let Some(start) = previous.start.as_deref().filter(|_| ended) else {
             return Err(Error::new(Code::Conflict, format!("Run {id} is still running")));
         };
         let definition = self.shared.definition(&start.plan).await?;
-        let start = Start { retry_of: Some(id.to_string()), ..start };
+        let start = Start { retry_of: Some(id.to_string()), ..start.clone() };
         self.begin(&definition, start, Vec::new(), Some(&previous)).await
     }
 

@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::{Semaphore, SemaphorePermit, broadcast, watch};
+use waystation_core::entry::Start;
 use waystation_core::error::{Code, Failure};
 use waystation_core::plan::{Budget, NodeIndex};
 use waystation_core::usage::Usage;
@@ -64,8 +65,8 @@ impl RunContext {
 /// Who pays for an attempt, and what is left.
 #[derive(Clone, Debug, Default)]
 pub struct Account {
-    /// The namespace and the name of the run's workflow.
-    pub workflow: (Arc<str>, Arc<str>),
+    /// How the run began: tells its workflow. `None` outside of runs.
+    pub start: Option<Arc<Start>>,
     /// What the run had used when the attempt began.
     pub spent: Usage,
     /// What the run may use.
@@ -123,8 +124,8 @@ impl AttemptContext {
 
     /// The namespace and the name of the run's workflow.
     pub fn workflow(&self) -> (&str, &str) {
-        let (namespace, name) = &self.shared.account.workflow;
-        (namespace, name)
+        let start = self.shared.account.start.as_deref();
+        start.map_or(("", ""), |start| (&start.namespace, &start.workflow))
     }
 
     /// The secrets that the attempt works with, for those who pass on what it gets before it ends.

@@ -131,21 +131,19 @@ struct Query {
     provider: Arc<dyn Provider>,
     question: Question,
     key: Result<Option<Secret>, Failure>,
+    /// Whose limits apply, and who shares an answer under way.
+    lane: LaneKey,
     stream: Option<bool>,
     began: Instant,
 }
 
-impl Query {
-    /// Whose limits apply, and who shares an answer under way.
-    fn lane(&self) -> LaneKey {
-        let fingerprint = |key: &Secret| {
-            let digest = digest(&SHA256, key.expose().as_bytes());
-            digest.as_ref().iter().take(8).map(|byte| format!("{byte:02x}")).collect()
-        };
-        let key = self.key.as_ref().ok().and_then(Option::as_ref);
-        (Arc::clone(&self.name), key.map(fingerprint))
-    }
+/// Tells keys apart without holding them.
+fn fingerprint(key: &Secret) -> String {
+    let digest = digest(&SHA256, key.expose().as_bytes());
+    digest.as_ref().iter().take(8).map(|byte| format!("{byte:02x}")).collect()
+}
 
+impl Query {
     /// The tokens that it will probably use.
     fn estimate(&self) -> u64 {
         let messages = self.question.messages.iter();
@@ -228,8 +226,10 @@ impl Models {
         let model = model.or(access.default_model).unwrap_or_default();
         let question = Question { model, messages, temperature, max_tokens, schema };
         let key = ask.key.map_or(access.key, |key| Ok(Some(key)));
-        let (name, stream) = (Arc::from(name), ask.stream);
-        Ok(Query { name, provider: access.provider, question, key, stream, began })
+        let name = Arc::<str>::from(name);
+        let lane = (Arc::clone(&name), key.as_ref().ok().and_then(Option::as_ref).map(fingerprint));
+        let (provider, stream) = (access.provider, ask.stream);
+        Ok(Query { name, provider, question, key, lane, stream, began })
     }
 
     /// Answers from the cache, or from an equal question under way, or else asks for all who do.
@@ -242,7 +242,7 @@ impl Models {
         let key = cache::key(&query.name, &query.question);
         // An answer under way is shared by those who would have asked with the same key only: what
         // the provider thinks of one key is not true of another.
-        let flight = format!("{key}:{}", query.lane().1.unwrap_or_default());
+        let flight = format!("{key}:{}", query.lane.1.as_deref().unwrap_or_default());
         loop {
             match self.flights.join(&flight) {
                 Joined::Leader(leader) => {
@@ -295,7 +295,7 @@ impl Models {
     ) -> Result<(Reply, Usage, u64), Failure> {
         self.check_budgets(context).await?;
         let key = query.key.clone()?;
-        let mut turn = self.limiter.turn(query.lane(), query.estimate(), context).await?;
+        let mut turn = self.limiter.turn(query.lane.clone(), query.estimate(), context).await?;
         if turn.waited {
             self.check_budgets(context).await?;
         }

@@ -327,11 +327,8 @@ enum Rest {
 
 /// Who pays for what the run does now, within a bound for every run.
 fn account(run: &Run, bound: &Budget) -> Account {
-    let start = run.start.as_ref();
-    let name = |of: fn(&Start) -> &str| start.map_or_else(|| "".into(), |start| of(start).into());
-    let workflow = (name(|start| &start.namespace), name(|start| &start.workflow));
     let budget = run.program.plan.budget.and(bound);
-    Account { workflow, spent: run.spent, budget }
+    Account { start: run.start.clone(), spent: run.spent, budget }
 }
 
 fn instant_of(unix_ms: u64) -> Instant {

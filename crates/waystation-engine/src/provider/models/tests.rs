@@ -6,8 +6,9 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use async_trait::async_trait;
 use futures_util::future::{join_all, poll_immediate};
+use serde_json::json;
 use tokio::sync::Semaphore;
-use waystation_core::entry::Entry as JournalEntry;
+use waystation_core::entry::{Entry as JournalEntry, Start};
 use waystation_core::plan::Budget;
 
 use super::super::directory::{Access, KeyState};
@@ -273,9 +274,16 @@ async fn a_workflow_has_a_budget_for_each_day() {
     let settings = ModelSettings { workflow_budget, ..ModelSettings::default() };
     let parts = ModelParts { store: Some(store.clone()), settings, ..parts(&script) };
     let models = Models::new(parts);
-    let account = |workflow: &str| Account {
-        workflow: ("default".into(), workflow.into()),
-        ..Account::default()
+    let account = |workflow: &str| {
+        let start = Start {
+            plan: "plan-1".into(),
+            workflow: workflow.into(),
+            namespace: "default".into(),
+            name: None,
+            input: json!({}).into(),
+            retry_of: None,
+        };
+        Account { start: Some(Arc::new(start)), ..Account::default() }
     };
     let (_, ours) = context(account("sums"));
     models.ask(ask("q"), &ours).await.unwrap();
