@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use anyhow::{Context, Result, ensure};
-use serde_json::json;
+use serde_json::{Map, json};
 use waystation_core::entry::{Entry, Fact, Outcome, Start};
 use waystation_engine::id::{RunId, now_ms};
 use waystation_engine::store::sqlite::{Options, SqliteStore};
@@ -50,15 +50,15 @@ fn whole_run() -> Append {
         plan: "plan".into(),
         workflow: "append-cost".into(),
         namespace: "bench".into(),
-        name: None,
         input: json!({ "original_input": "Ada Lovelace", "input_data": {} }).into(),
-        retry_of: None,
+        ..Start::default()
     };
     let completed = |node: u32| Fact::NodeCompleted {
         node,
         attempt: 1,
         output: json!({ "result": format!("the result of step {node}") }).into(),
         port: None,
+        details: Map::new(),
     };
     let finished = Fact::RunFinished { outcome: Outcome::Completed };
     let facts =

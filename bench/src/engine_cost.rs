@@ -129,6 +129,8 @@ fn plan(nodes: u32) -> Plan {
         metadata: Map::new(),
         condition: None,
         needs: Vec::new(),
+        literal: Vec::new(),
+        body: None,
     };
     let edge = |from, to| Edge { from, to, when: When::Completed, label: None };
     let edges = (1..nodes).flat_map(|to| [edge(to - 1, to), edge(to / 2, to)]);

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
+use serde_json::{Map, Value};
 
 use crate::error::Failure;
 use crate::plan::NodeIndex;
@@ -43,6 +43,9 @@ pub enum Fact {
         /// The port it left by, where the node type has several.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         port: Option<String>,
+        /// What is worth knowing about the attempt and is no part of the result.
+        #[serde(default, skip_serializing_if = "Map::is_empty")]
+        details: Map<String, Value>,
     },
     /// An attempt failed; whether it is repeated follows from the failure and the node's policy.
     NodeFailed {
@@ -98,7 +101,7 @@ pub enum Fact {
 }
 
 /// What a run starts from.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Start {
     /// The hash of the plan, hexadecimal.
     pub plan: String,
@@ -114,6 +117,31 @@ pub struct Start {
     /// The run of which this is another try.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub retry_of: Option<String>,
+    /// Which version of a stored definition it executes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub version: Option<u32>,
+    /// What began it, where that was no call: the id of a trigger.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub trigger: Option<String>,
+    /// The run that it is a part of.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub parent: Option<Parent>,
+    /// Names that it sees of the run that it is a part of, behind its own.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub outer: Option<Data>,
+}
+
+/// The place of a run within another.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Parent {
+    /// The other run.
+    pub run: String,
+    /// The node of it that waits.
+    pub node: NodeIndex,
+    /// The item of that node, from 0.
+    pub item: u32,
+    /// How many runs stand above.
+    pub depth: u32,
 }
 
 /// A value in the journal: in place, or by the hash under which the store keeps it.
@@ -138,6 +166,12 @@ impl Data {
             Data::Value(value) => Some(value),
             Data::Stored { .. } => None,
         }
+    }
+}
+
+impl Default for Data {
+    fn default() -> Data {
+        Data::from(Value::Null)
     }
 }
 

@@ -1,5 +1,7 @@
 //! The plan: what a run executes, as plain data in nobody's wire format.
 
+use std::borrow::Cow;
+
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
@@ -159,6 +161,9 @@ pub struct Node {
     /// The node type's settings; strings may hold templates.
     #[serde(default, skip_serializing_if = "Value::is_null")]
     pub config: Value,
+    /// Settings that are passed on as they stand: no placeholder in them is filled in.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub literal: Vec<String>,
     /// A condition on the node's own rendered settings and the names that templates see. The node is
     /// told whether it holds; one that cannot be evaluated fails the node.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -166,6 +171,9 @@ pub struct Node {
     /// Settings without which an attempt makes no sense.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub needs: Vec<Need>,
+    /// A plan of its own that the node runs, once or for each of many items.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub body: Option<Box<Plan>>,
     /// The names under which fields of its output object are known to the other nodes.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub outputs: Vec<String>,
@@ -184,6 +192,31 @@ pub struct Node {
     /// What the definition says beyond what the engine knows.
     #[serde(default, skip_serializing_if = "Map::is_empty")]
     pub metadata: Map<String, Value>,
+}
+
+impl Node {
+    /// The settings in which placeholders are filled in: all but the literal ones.
+    pub fn templates(&self) -> Cow<'_, Value> {
+        match &self.config {
+            Value::Object(fields) if !self.literal.is_empty() => {
+                let is_template = |name: &str| !self.literal.iter().any(|literal| literal == name);
+                let kept = fields.iter().filter(|(name, _)| is_template(name));
+                let kept = kept.map(|(name, value)| (name.clone(), value.clone()));
+                Cow::Owned(Value::Object(kept.collect()))
+            }
+            config => Cow::Borrowed(config),
+        }
+    }
+
+    /// Adds the literal settings to those that have been filled in.
+    pub fn add_literals(&self, rendered: &mut Value) {
+        let Value::Object(rendered) = rendered else { return };
+        for name in &self.literal {
+            if let Some(value) = self.config.get(name) {
+                rendered.insert(name.clone(), value.clone());
+            }
+        }
+    }
 }
 
 /// A setting that must have a value once it is rendered: neither null nor a placeholder that stays.

@@ -50,7 +50,8 @@ pub fn prepare(
     }
     let scope = NodeScope::new(run, run_id, attempt, now_ms, secrets);
     match run.program.templates[node as usize].render(&scope, plan.missing) {
-        Ok(rendered) => {
+        Ok(mut rendered) => {
+            definition.add_literals(&mut rendered.value);
             if let Some(need) = lacking(definition, &rendered.value) {
                 return Prepared::Fail(Failure::fatal(need.code, need.message.as_str()));
             }

@@ -47,7 +47,7 @@ impl Program {
             by_id.contains_key(name) || by_name.contains_key(name) || producers.contains_key(name)
         };
         for (index, node) in plan.nodes.iter().enumerate() {
-            match Template::compile(&node.config, &known) {
+            match Template::compile(&node.templates(), &known) {
                 Ok(template) => templates.push(template),
                 Err(found) => problems.extend(
                     found

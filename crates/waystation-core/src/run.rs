@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use serde_json::Value;
+use serde_json::{Map, Value};
 
 use crate::entry::{Entry, Fact, Level, Outcome, Start};
 use crate::error::Failure;
@@ -46,6 +46,8 @@ pub struct NodeRecord {
     pub output: Option<Arc<Value>>,
     /// The port it left by.
     pub port: Option<Box<str>>,
+    /// What is worth knowing about its last attempt and is no part of the result.
+    pub details: Option<Box<Map<String, Value>>>,
     /// Start of the first attempt, in Unix milliseconds.
     pub started_at: Option<u64>,
     /// When it settled, in Unix milliseconds.
@@ -127,11 +129,12 @@ impl Run {
                 self.nodes[*node as usize].started_at.get_or_insert(entry.at);
                 self.nodes[*node as usize].attempts = *attempt;
             }
-            Fact::NodeCompleted { node, attempt, output, port } => {
+            Fact::NodeCompleted { node, attempt, output, port, details } => {
                 let record = self.settle(*node, entry.at);
                 record.attempts = *attempt;
                 record.output = output.value().cloned();
                 record.port = port.as_deref().map(Into::into);
+                record.details = (!details.is_empty()).then(|| Box::new(details.clone()));
             }
             Fact::NodeFailed { node, attempt, failure, .. } => {
                 let settled = self.scheduler.status(*node).is_settled();

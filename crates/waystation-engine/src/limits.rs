@@ -36,6 +36,8 @@ pub const MODEL_ANSWER_BYTES: usize = 4 << 20;
 /// Bytes that a streamed answer may take on the wire, where each word travels in an event of some
 /// hundred bytes; a longer one fails the call for good.
 pub const MODEL_STREAM_BYTES: usize = 64 << 20;
+/// Letters of one line that a node says for its run's log; the rest is cut.
+pub const LOG_LINE_LETTERS: usize = 4_096;
 /// Pieces of a model's answer that a listener may be behind; further ones pass it by.
 pub const TOKENS_BEHIND: usize = 256;
 /// A run whose next event is further away leaves memory until then.

@@ -3,6 +3,7 @@
 mod definition;
 #[cfg(test)]
 mod golden;
+pub mod graph;
 pub mod instructions;
 pub mod pipeline;
 mod words;

@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use serde_json::Value;
+use serde_json::{Map, Value};
 
 use crate::entry::{Data, Entry, Fact, Level, Outcome, Start, Timer};
 use crate::error::{Code, Failure};
@@ -207,9 +207,13 @@ impl<S: Services> World<S> {
             self.record(Fact::Spent { node, usage });
         }
         self.record(match ending {
-            Ok((output, port)) => {
-                Fact::NodeCompleted { node, attempt, output: Data::from(output), port }
-            }
+            Ok((output, port)) => Fact::NodeCompleted {
+                node,
+                attempt,
+                output: Data::from(output),
+                port,
+                details: Map::new(),
+            },
             Err(failure) => Fact::NodeFailed { node, attempt, failure, jitter: 0 },
         });
     }

@@ -162,6 +162,11 @@ impl Scheduler {
         state.status == NodeStatus::Running && state.starts >= INTERRUPTIONS_PER_NODE
     }
 
+    /// Whether a node's present attempt is recorded as started: after a crash it was cut short.
+    pub fn was_started(&self, node: NodeIndex) -> bool {
+        self.nodes[node as usize].status == NodeStatus::Running
+    }
+
     /// Whether the run's last entry has been applied.
     #[cfg(test)]
     pub(crate) fn is_ended(&self) -> bool {

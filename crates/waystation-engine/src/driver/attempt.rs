@@ -10,6 +10,7 @@ use futures_util::future::{BoxFuture, FutureExt};
 use futures_util::stream::FuturesUnordered;
 use ring::rand::{SecureRandom, SystemRandom};
 use serde_json::Value;
+use waystation_core::entry::Level;
 use waystation_core::error::{Code, Failure};
 use waystation_core::plan::{Node, NodeIndex};
 use waystation_core::usage::Usage;
@@ -26,6 +27,7 @@ pub(super) struct Attempt {
     config: Value,
     idempotency_key: String,
     outputs: Vec<String>,
+    is_repeated: bool,
     timeout: Duration,
     /// The secrets in the settings, as they were then.
     secrets: Vec<Secret>,
@@ -38,6 +40,8 @@ pub(super) struct Ended {
     pub(super) outcome: Outcome,
     /// What it has used.
     pub(super) spent: Usage,
+    /// What it has to say for the run's log.
+    pub(super) log: Vec<(Level, String)>,
 }
 
 /// The attempts of a run that are under way.
@@ -53,6 +57,7 @@ pub(super) struct Underway {
 impl Attempt {
     pub(super) fn new(
         (node, number): (NodeIndex, u32),
+        is_repeated: bool,
         definition: &Node,
         effect: Arc<dyn Effect>,
         (config, idempotency_key): (Value, String),
@@ -60,7 +65,17 @@ impl Attempt {
     ) -> Attempt {
         let outputs = definition.outputs.clone();
         let timeout = Duration::from_millis(definition.timeout_ms);
-        Attempt { node, number, effect, config, idempotency_key, outputs, timeout, secrets }
+        Attempt {
+            node,
+            number,
+            effect,
+            config,
+            idempotency_key,
+            outputs,
+            is_repeated,
+            timeout,
+            secrets,
+        }
     }
 
     pub(super) fn make(mut self, ties: &Arc<RunContext>, account: Account) -> Underway {
@@ -70,14 +85,15 @@ impl Attempt {
     }
 
     async fn run(self, context: AttemptContext) -> Ended {
-        let Attempt { effect, config, idempotency_key, outputs, .. } = self;
-        let call = Call { idempotency_key, config, outputs, context: context.clone() };
+        let Attempt { effect, config, idempotency_key, outputs, is_repeated, .. } = self;
+        let call = Call { idempotency_key, config, outputs, is_repeated, context: context.clone() };
         let work = AssertUnwindSafe(effect.attempt(call)).catch_unwind();
         let work = work.map(|ended| ended.unwrap_or_else(|_| Err(panicked())));
         let outcome = context.within(self.timeout, work).await;
         let outcome = outcome.unwrap_or_else(|| Err(timed_out(self.timeout)));
         let outcome = presentable(outcome, context.secrets());
-        Ended { node: self.node, attempt: self.number, outcome, spent: context.spent() }
+        let (spent, log) = (context.spent(), context.take_log());
+        Ended { node: self.node, attempt: self.number, outcome, spent, log }
     }
 }
 
@@ -125,7 +141,10 @@ pub(super) fn presentable(outcome: Outcome, secrets: &[Secret]) -> Outcome {
     if !secrets.is_empty() {
         let redactor = Redactor::new(secrets);
         match &mut outcome {
-            Ok(completion) => redactor.redact_value(&mut completion.output),
+            Ok(completion) => {
+                redactor.redact_value(&mut completion.output);
+                completion.details.values_mut().for_each(|value| redactor.redact_value(value));
+            }
             Err(failure) => {
                 failure.message = redactor.redact_text(&failure.message).into_owned();
                 let hint = failure.hint.take();

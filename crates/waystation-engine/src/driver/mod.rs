@@ -108,7 +108,7 @@ impl Engine {
             namespace,
             name,
             input: Data::from(input),
-            retry_of: None,
+            ..Start::default()
         };
         self.begin(&definition, start, warnings, None).await
     }

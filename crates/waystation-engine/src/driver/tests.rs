@@ -113,6 +113,8 @@ fn node(index: usize, kind: &str, config: Value) -> Node {
         metadata: Map::new(),
         condition: None,
         needs: Vec::new(),
+        literal: Vec::new(),
+        body: None,
     }
 }
 

@@ -8,7 +8,11 @@ use super::{Completion, Outcome, PureCall};
 /// Gives whether the node's condition holds.
 pub(super) fn condition(call: &mut PureCall<'_>) -> Outcome {
     let holds = call.holds.ok_or_else(|| invalid("condition", "the node has no condition"))?;
-    Ok(Completion { output: Value::Bool(holds), port: Some(holds.to_string()) })
+    Ok(Completion {
+        output: Value::Bool(holds),
+        port: Some(holds.to_string()),
+        ..Completion::default()
+    })
 }
 
 #[cfg(test)]

@@ -7,15 +7,16 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::{Semaphore, SemaphorePermit, broadcast, watch};
-use waystation_core::entry::Start;
+use waystation_core::entry::{Level, Start};
 use waystation_core::error::{Code, Failure};
+use waystation_core::limits::LOG_LINES_PER_RUN;
 use waystation_core::plan::{Budget, NodeIndex};
 use waystation_core::usage::Usage;
 
 use super::Outcome;
 use crate::id::RunId;
-use crate::limits::TOKENS_BEHIND;
-use crate::secret::Secret;
+use crate::limits::{LOG_LINE_LETTERS, TOKENS_BEHIND};
+use crate::secret::{Redactor, Secret};
 
 /// A piece of a model's answer, told while the answer is being made. It is live only: the journal
 /// has the whole answer.
@@ -87,6 +88,7 @@ struct Attempt {
     /// What must not be seen of what the attempt works with.
     secrets: Vec<Secret>,
     spent: Mutex<Usage>,
+    log: Mutex<Vec<(Level, String)>>,
     /// Waits under way; while there are any, the attempt's time stands still.
     pauses: watch::Sender<u32>,
 }
@@ -105,8 +107,8 @@ impl AttemptContext {
         account: Account,
         secrets: Vec<Secret>,
     ) -> AttemptContext {
-        let (spent, pauses) = (Mutex::default(), watch::Sender::new(0));
-        let shared = Attempt { ties, node, number, account, secrets, spent, pauses };
+        let (spent, log, pauses) = (Mutex::default(), Mutex::default(), watch::Sender::new(0));
+        let shared = Attempt { ties, node, number, account, secrets, spent, log, pauses };
         AttemptContext { shared: Arc::new(shared) }
     }
 
@@ -157,6 +159,21 @@ impl AttemptContext {
     /// What the attempt has used so far.
     pub fn spent(&self) -> Usage {
         *self.shared.spent.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Says something for the run's log, without the secrets in it; too many or too long lines are cut.
+    pub fn log(&self, level: Level, line: &str) {
+        let mut log = self.shared.log.lock().unwrap_or_else(PoisonError::into_inner);
+        if log.len() >= LOG_LINES_PER_RUN as usize {
+            return;
+        }
+        let line = Redactor::new(&self.shared.secrets).redact_text(line).into_owned();
+        log.push((level, line.chars().take(LOG_LINE_LETTERS).collect()));
+    }
+
+    /// What was said for the log.
+    pub(crate) fn take_log(&self) -> Vec<(Level, String)> {
+        std::mem::take(&mut self.shared.log.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
     /// Refuses once the run's budget is reached.

@@ -45,8 +45,9 @@ mod tests {
             upstream.iter().map(|(id, value)| (id.to_string(), Arc::new(value.clone()))).collect();
         let input = json!({ "name": "Ada" });
         let upstream = || upstream.clone();
+        let (outputs, names) = (&[], &Value::Null);
         let mut call =
-            PureCall { config, outputs: &[], holds: None, input: &input, upstream: &upstream };
+            PureCall { config, outputs, holds: None, input: &input, names, upstream: &upstream };
         node(&mut call).unwrap().output
     }
 

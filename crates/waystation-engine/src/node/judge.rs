@@ -34,7 +34,8 @@ impl Effect for Judge {
         let holds = holds(&answer.text);
         let mut output = answer::fields(&answer);
         output.insert("holds".into(), json!(holds));
-        Ok(Completion { output: Value::Object(output), port: Some(holds.to_string()) })
+        let port = Some(holds.to_string());
+        Ok(Completion { output: Value::Object(output), port, ..Completion::default() })
     }
 }
 

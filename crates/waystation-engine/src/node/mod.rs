@@ -1,6 +1,7 @@
 //! Node types: what a step can do. Each is one file, known to the engine by one line in the registry.
 
 mod agent;
+pub mod catalog;
 mod choose;
 mod condition;
 pub mod context;
@@ -13,15 +14,19 @@ mod llm;
 mod model;
 mod router;
 mod set;
+pub mod spec;
 mod thread;
 
 use std::collections::HashMap;
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use serde_json::Value;
+use serde_json::{Map, Value};
 use waystation_core::error::Failure;
+use waystation_core::expr::Scope;
 
+use self::catalog::Catalog;
+use self::spec::Spec;
 use crate::egress::HttpClient;
 use crate::provider::models::Models;
 pub use context::AttemptContext;
@@ -35,6 +40,9 @@ pub struct Call {
     pub config: Value,
     /// The names that the node's result is known by; empty where it is known as a whole.
     pub outputs: Vec<String>,
+    /// Whether this very attempt began before, and a crash or restart cut it short: what it did then is
+    /// not known.
+    pub is_repeated: bool,
     /// The attempt's ties to its run.
     pub context: AttemptContext,
 }
@@ -49,22 +57,27 @@ pub struct PureCall<'a> {
     pub holds: Option<bool>,
     /// The run's input.
     pub input: &'a Value,
+    /// What names mean in the run, for settings that are templates or conditions by themselves. Secrets
+    /// are not among them.
+    pub names: &'a dyn Scope,
     /// The results of the nodes that lead here, by id.
     pub upstream: &'a dyn Fn() -> Vec<(String, Arc<Value>)>,
 }
 
 /// What a completed attempt gives.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct Completion {
     /// The node's result.
     pub output: Value,
     /// The port it leaves by, where the type has several.
     pub port: Option<String>,
+    /// What is worth knowing about the attempt and is no part of the result.
+    pub details: Map<String, Value>,
 }
 
 impl From<Value> for Completion {
     fn from(output: Value) -> Completion {
-        Completion { output, port: None }
+        Completion { output, ..Completion::default() }
     }
 }
 
@@ -90,6 +103,7 @@ pub enum NodeType {
 /// All node types by name.
 pub struct Registry {
     types: HashMap<&'static str, NodeType>,
+    catalog: Catalog,
 }
 
 impl Registry {
@@ -97,7 +111,7 @@ impl Registry {
     pub fn standard(client: Arc<HttpClient>, models: Arc<Models>) -> Registry {
         let (client, models) = (move || Arc::clone(&client), move || Arc::clone(&models));
         let effect = |effect: Arc<dyn Effect>| NodeType::Effect(effect);
-        let mut registry = Registry { types: HashMap::new() };
+        let mut registry = Registry { types: HashMap::new(), catalog: Catalog::default() };
         registry.add("start", NodeType::Pure(control::start));
         registry.add("end", NodeType::Pure(control::end));
         registry.add("merge", NodeType::Pure(control::merge));
@@ -119,6 +133,16 @@ impl Registry {
     /// Adds or replaces a type.
     pub fn add(&mut self, name: &'static str, node_type: NodeType) {
         self.types.insert(name, node_type);
+    }
+
+    /// Makes a type known to definitions.
+    pub fn describe(&mut self, spec: Spec) {
+        self.catalog.add(spec);
+    }
+
+    /// What definitions may use.
+    pub fn catalog(&self) -> &Catalog {
+        &self.catalog
     }
 
     /// The names of all types.

@@ -165,14 +165,23 @@ mod tests {
     use std::collections::HashMap;
 
     use proptest::prelude::*;
-    use serde_json::json;
+    use serde_json::{Map, json};
     use waystation_core::entry::{Outcome, Start};
 
     use super::*;
 
     fn completed(output: Value) -> Entry {
         let output = output.into();
-        Entry { at: 7, fact: Fact::NodeCompleted { node: 1, attempt: 1, output, port: None } }
+        Entry {
+            at: 7,
+            fact: Fact::NodeCompleted {
+                node: 1,
+                attempt: 1,
+                output,
+                port: None,
+                details: Map::new(),
+            },
+        }
     }
 
     fn round_trip(entries: &[Entry]) -> Vec<Entry> {
@@ -237,9 +246,8 @@ mod tests {
             plan: "ab".into(),
             workflow: "w".into(),
             namespace: "n".into(),
-            name: None,
             input: json!({"a": 1.5}).into(),
-            retry_of: None,
+            ..Start::default()
         };
         let plain = [
             Entry { at: 1, fact: Fact::RunStarted(Box::new(start)) },

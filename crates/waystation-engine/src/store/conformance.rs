@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 use waystation_core::entry::{Data, Entry, Fact, Outcome, Start};
 use waystation_core::error::Code;
 use waystation_core::usage::Usage;
@@ -43,9 +43,8 @@ pub(crate) fn started(input: Value) -> Entry {
         plan: "plan-1".into(),
         workflow: "sums".into(),
         namespace: "default".into(),
-        name: None,
         input: input.into(),
-        retry_of: None,
+        ..Start::default()
     };
     Entry { at: 1, fact: Fact::RunStarted(Box::new(start)) }
 }
@@ -53,7 +52,10 @@ pub(crate) fn started(input: Value) -> Entry {
 /// The result of a node.
 pub(crate) fn completed(node: u32, output: Value) -> Entry {
     let output = output.into();
-    Entry { at: 2, fact: Fact::NodeCompleted { node, attempt: 1, output, port: None } }
+    Entry {
+        at: 2,
+        fact: Fact::NodeCompleted { node, attempt: 1, output, port: None, details: Map::new() },
+    }
 }
 
 /// The last entry of a run.

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use futures_util::StreamExt;
-use serde_json::json;
+use serde_json::{Map, json};
 use waystation_core::dialect::pipeline::compile;
 use waystation_core::entry::{Data, Entry, Fact, Outcome, Start};
 use waystation_engine::id::{RunId, now_ms};
@@ -42,9 +42,8 @@ impl Filling {
             plan: "plan".into(),
             workflow: "many".into(),
             namespace: "crash".into(),
-            name: None,
             input: Data::from(json!({})),
-            retry_of: None,
+            ..Start::default()
         };
         let created = now_ms();
         let new_run = NewRun {
@@ -74,7 +73,7 @@ impl Filling {
         let at = now_ms();
         let facts = [
             Fact::NodeStarted { node: 0, attempt: 1 },
-            Fact::NodeCompleted { node: 0, attempt: 1, output, port: None },
+            Fact::NodeCompleted { node: 0, attempt: 1, output, port: None, details: Map::new() },
             Fact::RunFinished { outcome: Outcome::Completed },
         ];
         append.entries.extend(facts.map(|fact| Entry { at, fact }));

@@ -187,6 +187,8 @@ fn hidden(
         config: config.into(),
         condition: None,
         needs: needs.into_iter().collect(),
+        literal: Vec::new(),
+        body: None,
         outputs: Vec::new(),
         join: Join::Every,
         selections: Vec::new(),

@@ -277,6 +277,8 @@ fn node(step: Step, settings: &Settings) -> Node {
         metadata: step.metadata,
         condition: None,
         needs: Vec::new(),
+        literal: Vec::new(),
+        body: None,
         outputs: step.outputs,
         name: step.name,
         id: step.usid,
@@ -298,6 +300,8 @@ fn merge_node(id: String, name: &str) -> Node {
         metadata: Map::new(),
         condition: None,
         needs: Vec::new(),
+        literal: Vec::new(),
+        body: None,
     }
 }
 

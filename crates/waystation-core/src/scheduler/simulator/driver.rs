@@ -4,7 +4,7 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use serde_json::Value;
+use serde_json::{Map, Value};
 
 use super::plans::EFFECT;
 use super::random::Random;
@@ -176,6 +176,7 @@ impl<'a> Driver<'a> {
                 attempt,
                 output: Value::from(node).into(),
                 port: port.map(Into::into),
+                details: Map::new(),
             },
             Err(failure) => {
                 let jitter = self.random.below(1 << 16) as u16;
@@ -355,8 +356,7 @@ pub(super) fn start() -> Start {
         plan: "hash".into(),
         workflow: "workflow".into(),
         namespace: "default".into(),
-        name: None,
         input: Value::Null.into(),
-        retry_of: None,
+        ..Start::default()
     }
 }

@@ -3,6 +3,8 @@
 use super::plans::{EFFECT, edge, node, plan};
 use super::reference;
 use super::world::Last;
+use serde_json::Map;
+
 use crate::entry::{Entry, Fact, Outcome};
 use crate::error::{Code, Failure};
 use crate::plan::{Join, NodeIndex, OnFailure, Plan, Shape, When};
@@ -111,7 +113,7 @@ impl Explorer<'_> {
             return Fact::NodeFailed { node, attempt: 1, failure, jitter: 0 };
         }
         let output = serde_json::Value::Null.into();
-        Fact::NodeCompleted { node, attempt: 1, output, port: None }
+        Fact::NodeCompleted { node, attempt: 1, output, port: None, details: Map::new() }
     }
 
     /// Applies a fact and everything that follows at once; answers whether the run has ended.

@@ -55,6 +55,8 @@ pub(in crate::scheduler) fn node(id: impl Into<String>, kind: &str) -> Node {
         metadata: Map::new(),
         condition: None,
         needs: Vec::new(),
+        literal: Vec::new(),
+        body: None,
     }
 }
 

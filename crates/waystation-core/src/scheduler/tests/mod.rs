@@ -7,7 +7,7 @@ mod queue;
 
 use std::sync::Arc;
 
-use serde_json::Value;
+use serde_json::{Map, Value};
 
 use super::simulator::plans;
 use super::{Action, NodeStatus};
@@ -35,9 +35,8 @@ impl Story {
             plan: "hash".into(),
             workflow: "workflow".into(),
             namespace: "default".into(),
-            name: None,
             input: Value::Null.into(),
-            retry_of: None,
+            ..Start::default()
         };
         self.tell(Fact::RunStarted(Box::new(start)))
     }
@@ -130,7 +129,7 @@ fn done_by(node: NodeIndex, port: &str) -> Fact {
 
 fn done_as(node: NodeIndex, attempt: u32, port: Option<&str>) -> Fact {
     let output = Value::Null.into();
-    Fact::NodeCompleted { node, attempt, output, port: port.map(Into::into) }
+    Fact::NodeCompleted { node, attempt, output, port: port.map(Into::into), details: Map::new() }
 }
 
 fn started(node: NodeIndex, attempt: u32) -> Fact {

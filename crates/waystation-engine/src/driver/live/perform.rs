@@ -14,6 +14,7 @@ use waystation_core::plan::NodeIndex;
 use waystation_core::prepare::{Prepared, prepare};
 use waystation_core::run::NodeRecord;
 use waystation_core::scheduler::{Action, NodeStatus};
+use waystation_core::scope::NodeScope;
 use waystation_core::usage::Usage;
 
 use super::super::attempt::{Attempt, Ended, contained, jitter, presentable};
@@ -74,9 +75,12 @@ impl Live {
         if !matches!(self.run.status(node), NodeStatus::Ready | NodeStatus::Running) {
             return;
         }
-        if let Some(NodeRecord { output: Some(output), port, .. }) = self.reuse.get(node as usize) {
+        if let Some(NodeRecord { output: Some(output), port, details, .. }) =
+            self.reuse.get(node as usize)
+        {
             let (output, port) = (Data::Value(Arc::clone(output)), port.as_deref().map(Into::into));
-            return self.record(Fact::NodeCompleted { node, attempt, output, port });
+            let details = details.as_deref().cloned().unwrap_or_default();
+            return self.record(Fact::NodeCompleted { node, attempt, output, port, details });
         }
         if self.starting.len() + self.attempts.len() >= EFFECTS_PER_RUN && self.has_effect(node) {
             return self.waiting.push_back((node, attempt));
@@ -127,13 +131,21 @@ impl Live {
             Some(NodeType::Pure(evaluate)) => {
                 let outcome = self.evaluate(*evaluate, node, config, holds);
                 let outcome = presentable(outcome, &secrets);
-                self.ended(Ended { node, attempt, outcome, spent: Usage::default() });
+                let (spent, log) = (Usage::default(), Vec::new());
+                self.ended(Ended { node, attempt, outcome, spent, log });
             }
             Some(NodeType::Effect(effect)) => {
                 let effect = Arc::clone(effect);
+                let is_repeated = self.run.scheduler.was_started(node);
                 let key = format!("{}:{}", self.id_text, definition.id);
-                let attempt =
-                    Attempt::new((node, attempt), definition, effect, (config, key), secrets);
+                let attempt = Attempt::new(
+                    (node, attempt),
+                    is_repeated,
+                    definition,
+                    effect,
+                    (config, key),
+                    secrets,
+                );
                 self.starting.push(attempt);
             }
             None => {
@@ -159,19 +171,26 @@ impl Live {
             run.program.sources_of(node).filter_map(result).collect()
         };
         let outputs = &run.program.plan.nodes[node as usize].outputs;
-        let mut call = PureCall { config, outputs, holds, input: &run.input, upstream: &upstream };
+        let attempt = run.nodes[node as usize].attempts.max(1);
+        let names = NodeScope::new(run, &self.id_text, attempt, now_ms(), &|_| None);
+        let input = &run.input;
+        let mut call =
+            PureCall { config, outputs, holds, input, names: &names, upstream: &upstream };
         contained(|| evaluate(&mut call))
     }
 
     pub(super) fn ended(&mut self, ended: Ended) {
-        let Ended { node, attempt, outcome, spent } = ended;
+        let Ended { node, attempt, outcome, spent, log } = ended;
+        for (level, line) in log {
+            self.log(Some(node), level, line);
+        }
         if !spent.is_nothing() {
             self.record(Fact::Spent { node, usage: spent });
         }
         match outcome.and_then(|completion| self.within_bounds(completion)) {
-            Ok(node::Completion { output, port }) => {
+            Ok(node::Completion { output, port, details }) => {
                 let output = Data::from(output);
-                self.record(Fact::NodeCompleted { node, attempt, output, port });
+                self.record(Fact::NodeCompleted { node, attempt, output, port, details });
             }
             Err(failure) => self.failed(node, attempt, failure),
         }

@@ -10,7 +10,7 @@ async fn attempt(config: Value) -> Outcome {
     let node = Endpoint { client: Arc::new(open_client()) };
     let idempotency_key = "run:0".to_owned();
     let (outputs, context) = (Vec::new(), AttemptContext::alone());
-    node.attempt(Call { idempotency_key, config, outputs, context }).await
+    node.attempt(Call { idempotency_key, config, outputs, is_repeated: false, context }).await
 }
 
 fn config(worker: &str) -> Value {
@@ -73,7 +73,8 @@ async fn of_this_server_only_workers_are_called() {
         let before = server.requests().len();
         let config = json!({ "endpoint_url": endpoint_url, "api_url": api_url });
         let (outputs, context) = (Vec::new(), AttemptContext::alone());
-        let call = Call { idempotency_key: "run:0".into(), config, outputs, context };
+        let call =
+            Call { idempotency_key: "run:0".into(), config, outputs, is_repeated: false, context };
         let outcome = Endpoint { client: Arc::clone(&client) }.attempt(call).await;
         assert_eq!(server.requests().len() > before, is_called, "{endpoint_url} {api_url}");
         if !is_called {

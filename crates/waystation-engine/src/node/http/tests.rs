@@ -35,9 +35,15 @@ async fn attempt_within(policy: Policy, own: Option<SocketAddr>, mut config: Val
     let idempotency_key = "run:step".to_owned();
     // The test's configuration carries the names along.
     let outputs = serde_json::from_value(config["outputs"].take()).unwrap_or_default();
-    node.attempt(Call { idempotency_key, config, outputs, context: AttemptContext::alone() })
-        .await
-        .map_err(cut_quotation)
+    node.attempt(Call {
+        idempotency_key,
+        config,
+        outputs,
+        is_repeated: false,
+        context: AttemptContext::alone(),
+    })
+    .await
+    .map_err(cut_quotation)
 }
 
 async fn get(server: &Server, outputs: Value) -> Outcome {

@@ -11,7 +11,13 @@ use crate::provider::scripted::Scripted;
 pub(in crate::node) async fn attempt(effect: &dyn Effect, config: Value) -> Outcome {
     let context = AttemptContext::alone();
     effect
-        .attempt(Call { idempotency_key: "key".into(), config, outputs: Vec::new(), context })
+        .attempt(Call {
+            idempotency_key: "key".into(),
+            config,
+            outputs: Vec::new(),
+            is_repeated: false,
+            context,
+        })
         .await
 }
 
@@ -21,7 +27,8 @@ pub(in crate::node) fn evaluate(
     config: Value,
     holds: Option<bool>,
 ) -> Outcome {
-    node(&mut PureCall { config, outputs: &[], holds, input: &Value::Null, upstream: &Vec::new })
+    let (input, names) = (&Value::Null, &Value::Null);
+    node(&mut PureCall { config, outputs: &[], holds, input, names, upstream: &Vec::new })
 }
 
 /// The conversation of the last question that was asked.

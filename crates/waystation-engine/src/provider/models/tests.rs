@@ -279,9 +279,8 @@ async fn a_workflow_has_a_budget_for_each_day() {
             plan: "plan-1".into(),
             workflow: workflow.into(),
             namespace: "default".into(),
-            name: None,
             input: json!({}).into(),
-            retry_of: None,
+            ..Start::default()
         };
         Account { start: Some(Arc::new(start)), ..Account::default() }
     };

@@ -1,6 +1,6 @@
 //! The states of an instance, moment by moment.
 
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
 use super::world::{Answer, Answers, compiled, execute};
 use crate::dialect::instructions::reply;
@@ -22,9 +22,8 @@ fn started() -> Fact {
         plan: "hash".into(),
         workflow: request.workflow_id.clone(),
         namespace: request.namespace.clone(),
-        name: None,
         input: request.input().into(),
-        retry_of: None,
+        ..Start::default()
     }))
 }
 
@@ -69,6 +68,7 @@ fn a_terminated_instance_keeps_its_steps_and_says_why() {
         attempt: 1,
         output: json!({ "text": "r" }).into(),
         port: None,
+        details: Map::new(),
     };
     let asked = Fact::CancelRequested { reason: "enough".into() };
     let outcome = Outcome::Cancelled { reason: "enough".into() };

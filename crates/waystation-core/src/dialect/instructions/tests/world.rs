@@ -136,7 +136,7 @@ pub(super) fn execute(body: &str, answers: Answers) -> Result<Story<Script>, Vec
         namespace: request.namespace.clone(),
         name: request.workflow_name.clone(),
         input: request.input().into(),
-        retry_of: None,
+        ..Start::default()
     };
     let script = Script { answers, requests: Vec::new() };
     Ok(live(compiled.plan, start, compiled.warnings, script))

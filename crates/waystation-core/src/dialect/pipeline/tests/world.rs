@@ -75,7 +75,7 @@ pub(super) fn execute(body: &str, answers: Answers) -> Observed {
         namespace: request.namespace,
         name: request.workflow_name,
         input: request.input.into(),
-        retry_of: None,
+        ..Start::default()
     };
     observed(live(compiled.plan, start, compiled.warnings, Web { answers, requests: Vec::new() }))
 }
