@@ -139,6 +139,7 @@ fn plan(nodes: u32) -> Plan {
         dialect: Dialect::Pipeline,
         shape: Shape::Graph { edges: edges.filter(|edge| edge.from != edge.to).collect() },
         nodes: (0..nodes).map(node).collect(),
+        results: Vec::new(),
         variables: Map::new(),
         missing: Missing::Fail,
         on_failure: OnFailure::Stop,

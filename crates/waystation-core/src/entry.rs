@@ -59,6 +59,39 @@ pub enum Fact {
         #[serde(default)]
         jitter: u16,
     },
+    /// The node waits, with no attempt under way, for a moment or for somebody.
+    NodeSuspended {
+        /// Which node.
+        node: NodeIndex,
+        /// Counted from 1.
+        attempt: u32,
+        /// The moment, in Unix milliseconds.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        until: Option<u64>,
+        /// How the node ends when the moment comes.
+        then: Ending,
+    },
+    /// The node runs a plan of its own, once for each of its items, each as a run that has this one as
+    /// its parent.
+    BodyStarted {
+        /// Which node.
+        node: NodeIndex,
+        /// Counted from 1.
+        attempt: u32,
+        /// What runs, and how.
+        body: Box<Body>,
+    },
+    /// The run of an item has ended.
+    ItemEnded {
+        /// Which node.
+        node: NodeIndex,
+        /// Counted from 1.
+        attempt: u32,
+        /// Which item, from 0.
+        item: u32,
+        /// How.
+        ending: Ending,
+    },
     /// What an attempt has used, whether it went well or not; stands before its end. Changes no state.
     Spent {
         /// Which node.
@@ -144,6 +177,65 @@ pub struct Parent {
     pub depth: u32,
 }
 
+/// How a node or an item of it ends.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Ending {
+    /// It has a result.
+    Completed {
+        /// The result.
+        output: Data,
+        /// The port it leaves by, where there are several.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        port: Option<String>,
+    },
+    /// It failed for good.
+    Failed(Failure),
+}
+
+/// What a node with a body runs.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Body {
+    /// The plan.
+    pub source: BodySource,
+    /// An array: what each run is about.
+    pub items: Data,
+    /// Runs under way at once.
+    pub limit: u32,
+    /// What a failed item does.
+    pub on_failure: ItemFailure,
+    /// What the runs see of this one, as an object by name.
+    pub outer: Data,
+}
+
+/// Where the plan of a body comes from.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum BodySource {
+    /// The node's own, see [`crate::plan::Node::body`].
+    Node,
+    /// A stored workflow. There is one item, which is the input, and whose result is the node's.
+    Workflow {
+        /// Its id.
+        id: String,
+        /// The version; the present one where none is said.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        version: Option<u32>,
+    },
+}
+
+/// What a failed item does to its node.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ItemFailure {
+    /// The node fails, and what is under way is cancelled.
+    Stop,
+    /// Its result is null.
+    Continue,
+    /// Its result is an object that tells the error.
+    Collect,
+}
+
 /// A value in the journal: in place, or by the hash under which the store keeps it.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -194,6 +286,14 @@ pub enum Timer {
     },
     /// The run has used up its time.
     Deadline,
+    /// A suspended node's moment. What then happens to the node is in the journal, see
+    /// [`crate::run::Run::due`].
+    Wait {
+        /// Which node.
+        node: NodeIndex,
+        /// The attempt that is suspended.
+        attempt: u32,
+    },
 }
 
 /// How serious a log line is.

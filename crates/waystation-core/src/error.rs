@@ -86,6 +86,8 @@ codes! {
     HttpStatus = "http_status", Unavailable, None;
     /// The budget for calls of models is used up.
     BudgetExceeded = "budget_exceeded", Refused, Some("raise the budget, or spend less on each step");
+    /// A part of the run was cancelled by somebody.
+    Cancelled = "cancelled", Refused, None;
     /// The run took longer than its deadline.
     DeadlineExceeded = "deadline_exceeded", Refused, Some("raise the run's total timeout");
     /// An attempt panicked: a fault of this program, contained.

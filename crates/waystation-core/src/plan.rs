@@ -25,6 +25,9 @@ pub struct Plan {
     pub shape: Shape,
     /// The nodes, in the order in which listings show them.
     pub nodes: Vec<Node>,
+    /// The nodes whose outputs are the run's result; empty where the format makes its own.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub results: Vec<NodeIndex>,
     /// Constants that templates see below the run's own values.
     #[serde(default, skip_serializing_if = "Map::is_empty")]
     pub variables: Map<String, Value>,
@@ -79,6 +82,8 @@ pub enum Dialect {
     Pipeline,
     /// `instructions`: see [`crate::dialect::instructions`].
     Instructions,
+    /// Node/edge workflows: see [`crate::dialect::graph`].
+    Graph,
 }
 
 /// How nodes follow one another.
@@ -121,6 +126,10 @@ pub enum When {
     Port(String),
     /// The source settled in whatever way: the edge orders and never kills.
     Settled,
+    /// The source failed for good, which the edge makes no failure of the run.
+    Failed,
+    /// In no case: where the edge leads to is not reached.
+    Never,
 }
 
 /// One position of a queue.

@@ -2,10 +2,12 @@
 
 use std::sync::Arc;
 
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, json};
 
-use crate::entry::{Entry, Fact, Level, Outcome, Start};
-use crate::error::Failure;
+use crate::entry::{
+    Body, BodySource, Ending, Entry, Fact, ItemFailure, Level, Outcome, Start, Timer,
+};
+use crate::error::{Class, Code, Failure};
 use crate::limits::LOG_LINES_PER_RUN;
 use crate::plan::NodeIndex;
 use crate::program::Program;
@@ -60,6 +62,72 @@ pub struct NodeRecord {
     pub skipped: Option<Box<str>>,
     /// What its attempts have used.
     pub spent: Option<Box<Usage>>,
+    /// What ends its wait, while it is suspended.
+    pub suspension: Option<Box<Suspension>>,
+    /// Its items, from when they begin until it settles.
+    pub body: Option<Box<BodyRecord>>,
+}
+
+/// What a suspended node waits for.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Suspension {
+    /// The moment at which the wait is over, in Unix milliseconds.
+    pub until: Option<u64>,
+    /// How the node ends then.
+    pub then: Ending,
+}
+
+/// What is known about the items of a node with a body.
+#[derive(Clone, Debug, PartialEq)]
+pub struct BodyRecord {
+    /// What runs, and how.
+    pub body: Body,
+    /// How items have ended, by their number.
+    pub endings: Vec<Option<Ending>>,
+}
+
+impl BodyRecord {
+    /// The values of the items.
+    pub fn items(&self) -> &[Value] {
+        let items = self.body.items.value().and_then(|items| items.as_array());
+        items.map(Vec::as_slice).unwrap_or_default()
+    }
+
+    /// How the node ends, once nothing of its items is awaited.
+    pub fn gathered(&self) -> Ending {
+        let failed = self.endings.iter().enumerate().find_map(|(item, ending)| match ending {
+            Some(Ending::Failed(failure)) => Some((item, failure)),
+            _ => None,
+        });
+        let is_one = matches!(self.body.source, BodySource::Workflow { .. });
+        match failed {
+            Some((item, failure)) if self.body.on_failure == ItemFailure::Stop => {
+                let place = if is_one { String::new() } else { format!("Item {item}: ") };
+                let message = format!("{place}{}", failure.message);
+                Ending::Failed(Failure { message, class: Class::Fatal, ..failure.clone() })
+            }
+            _ => {
+                let mut results = self.endings.iter().map(|ending| self.result(ending.as_ref()));
+                let output = match is_one {
+                    true => results.next().unwrap_or_default(),
+                    false => results.collect(),
+                };
+                Ending::Completed { output: output.into(), port: None }
+            }
+        }
+    }
+
+    fn result(&self, ending: Option<&Ending>) -> Value {
+        match ending {
+            Some(Ending::Completed { output, .. }) => {
+                output.value().map(|value| value.as_ref().clone()).unwrap_or_default()
+            }
+            Some(Ending::Failed(failure)) if self.body.on_failure == ItemFailure::Collect => {
+                json!({ "error": { "code": failure.code.as_str(), "message": failure.message } })
+            }
+            _ => Value::Null,
+        }
+    }
 }
 
 /// One line of a run's log.
@@ -126,8 +194,7 @@ impl Run {
                 self.start = Some(Arc::new(Start::clone(start)));
             }
             Fact::NodeStarted { node, attempt } => {
-                self.nodes[*node as usize].started_at.get_or_insert(entry.at);
-                self.nodes[*node as usize].attempts = *attempt;
+                self.begin(*node, *attempt, entry.at);
             }
             Fact::NodeCompleted { node, attempt, output, port, details } => {
                 let record = self.settle(*node, entry.at);
@@ -154,6 +221,25 @@ impl Run {
                 let record = self.nodes.get_mut(*node as usize);
                 record.into_iter().for_each(|node| node.spent.get_or_insert_default().add(usage));
             }
+            Fact::NodeSuspended { node, attempt, until, then } => {
+                let record = self.begin(*node, *attempt, entry.at);
+                let suspension = Suspension { until: *until, then: then.clone() };
+                record.suspension = Some(Box::new(suspension));
+            }
+            Fact::BodyStarted { node, attempt, body } => {
+                let record = self.begin(*node, *attempt, entry.at);
+                let body = Body::clone(body);
+                let mut record_of = BodyRecord { body, endings: Vec::new() };
+                record_of.endings = vec![None; record_of.items().len()];
+                record.body = Some(Box::new(record_of));
+            }
+            Fact::ItemEnded { node, item, ending, .. } => {
+                let body = self.nodes[*node as usize].body.as_mut();
+                let place = body.and_then(|body| body.endings.get_mut(*item as usize));
+                if let Some(place) = place {
+                    *place = Some(ending.clone());
+                }
+            }
             Fact::NodeSkipped { node, reason } => {
                 self.settle(*node, entry.at).skipped = Some(reason.as_str().into());
             }
@@ -169,11 +255,66 @@ impl Run {
         }
     }
 
+    fn begin(&mut self, node: NodeIndex, attempt: u32, at: u64) -> &mut NodeRecord {
+        let record = &mut self.nodes[node as usize];
+        record.started_at.get_or_insert(at);
+        record.attempts = attempt;
+        record
+    }
+
     fn settle(&mut self, node: NodeIndex, at: u64) -> &mut NodeRecord {
         let record = &mut self.nodes[node as usize];
         record.started_at.get_or_insert(at);
         record.settled_at = Some(at);
+        (record.suspension, record.body) = (None, None);
         record
+    }
+
+    /// The fact that a moment brings about, when it has come.
+    pub fn due(&self, timer: Timer) -> Fact {
+        let Timer::Wait { node, attempt } = timer else { return Fact::TimerFired { timer } };
+        match self.nodes[node as usize].suspension.as_deref() {
+            Some(suspension) => ended(node, attempt, suspension.then.clone()),
+            None => Fact::TimerFired { timer },
+        }
+    }
+
+    /// How a node with a body ends, when nothing of its items is awaited any more.
+    pub fn gathered(&self, node: NodeIndex, attempt: u32) -> Option<Fact> {
+        let body = self.nodes[node as usize].body.as_deref()?;
+        Some(ended(node, attempt, body.gathered()))
+    }
+
+    /// The run's result: what its last nodes give. Where it has several such nodes, those that have
+    /// completed by id, and the value alone where only one has.
+    pub fn result(&self) -> Value {
+        let completed = self.program.plan.results.iter().filter_map(|node| {
+            let output = self.nodes[*node as usize].output.as_deref()?;
+            Some((self.program.plan.nodes[*node as usize].id.clone(), output.clone()))
+        });
+        let mut completed: Vec<(String, Value)> = completed.collect();
+        match completed.len() {
+            0 => Value::Null,
+            1 => completed.remove(0).1,
+            _ => Value::Object(completed.into_iter().collect()),
+        }
+    }
+
+    /// How the run ends for the run that it is a part of.
+    pub fn ending(&self) -> Option<Ending> {
+        Some(match self.outcome.as_ref()? {
+            Outcome::Completed => Ending::Completed { output: self.result().into(), port: None },
+            Outcome::Failed { failure, node } => {
+                let place = node.map(|node| self.program.plan.nodes[node as usize].id.as_str());
+                let place = place.map(|id| format!("{id}: ")).unwrap_or_default();
+                let message = format!("{place}{}", failure.message);
+                Ending::Failed(Failure { message, class: Class::Fatal, ..failure.clone() })
+            }
+            Outcome::Cancelled { reason } => {
+                let text = format!("the run of it was cancelled: {reason}");
+                Ending::Failed(Failure::fatal(Code::Cancelled, text))
+            }
+        })
     }
 
     /// Keeps a line unless it is the last one once more, or the log is full.
@@ -213,5 +354,15 @@ impl Run {
             let output = self.nodes[*node as usize].output.as_deref()?;
             output.get(name)
         })
+    }
+}
+
+/// The fact that a node has ended so.
+fn ended(node: NodeIndex, attempt: u32, ending: Ending) -> Fact {
+    match ending {
+        Ending::Completed { output, port } => {
+            Fact::NodeCompleted { node, attempt, output, port, details: Map::new() }
+        }
+        Ending::Failed(failure) => Fact::NodeFailed { node, attempt, failure, jitter: 0 },
     }
 }

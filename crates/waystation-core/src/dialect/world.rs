@@ -143,6 +143,7 @@ impl<S: Services> World<S> {
             Action::Start { node, attempt } => self.start(node, attempt),
             Action::Skip { node, reason } => self.record(Fact::NodeSkipped { node, reason }),
             Action::SetTimer { timer, at } => drop(self.timers.insert((at, timer))),
+            Action::StartItem { .. } | Action::Gather { .. } => panic!("no node here has a body"),
             Action::Cancel { node } => self.attempts.retain(|_, ended| ended.node != node),
             Action::Finish { outcome } => self.finish(outcome),
         }

@@ -12,6 +12,8 @@ pub struct Topology {
     /// Where a node's outgoing edges begin in `edges`; one longer than the nodes.
     offsets: Vec<u32>,
     incoming: Vec<u32>,
+    /// Nodes with an edge that is followed when they fail.
+    catching: Vec<bool>,
 }
 
 impl Topology {
@@ -22,14 +24,21 @@ impl Topology {
         edges.sort_by_key(|edge| edge.from);
         let mut offsets = vec![0; plan.nodes.len() + 1];
         let mut incoming = vec![0; plan.nodes.len()];
+        let mut catching = vec![false; plan.nodes.len()];
         for edge in &edges {
             offsets[edge.from as usize + 1] += 1;
             incoming[edge.to as usize] += 1;
+            catching[edge.from as usize] |= edge.when == When::Failed;
         }
         for index in 1..offsets.len() {
             offsets[index] += offsets[index - 1];
         }
-        Topology { edges, offsets, incoming }
+        Topology { edges, offsets, incoming, catching }
+    }
+
+    /// Whether the failure of a node is no failure of the run, because an edge leads on from it.
+    pub(super) fn catches_failure(&self, node: NodeIndex) -> bool {
+        self.catching.get(node as usize).copied().unwrap_or_default()
     }
 
     /// The edges that leave a node, numbered from 1 over the whole graph.
@@ -139,7 +148,9 @@ enum Verdict {
 
 fn is_live(when: &When, how: Settled<'_>) -> bool {
     match (when, how) {
-        (When::Settled, _) | (When::Completed, Settled::Completed(_)) => true,
+        (When::Settled, _)
+        | (When::Completed, Settled::Completed(_))
+        | (When::Failed, Settled::Failed(_)) => true,
         (When::Port(wanted), Settled::Completed(port)) => port == Some(wanted),
         _ => false,
     }
@@ -149,6 +160,10 @@ fn skip_reason(plan: &Plan, edge: &Edge, nodes: &[NodeState]) -> String {
     let source = &plan.nodes[edge.from as usize];
     let name = edge.label.as_deref().unwrap_or(display_name(source));
     match nodes[edge.from as usize].status {
+        _ if edge.when == When::Never => "It is not reached from where the graph begins".into(),
+        NodeStatus::Completed if edge.when == When::Failed => {
+            format!("{} did not fail", display_name(source))
+        }
         NodeStatus::Failed => format!("Dependency {name} failed"),
         NodeStatus::Completed => format!("{} took another branch", display_name(source)),
         _ => format!("Dependency {name} was aborted"),

@@ -1,5 +1,6 @@
 //! The state machine of a run: facts in, actions out, nothing else. Total and deterministic.
 
+mod body;
 mod graph;
 mod queue;
 mod retry;
@@ -8,7 +9,9 @@ mod simulator;
 #[cfg(test)]
 mod tests;
 
-use crate::entry::{Entry, Fact, Outcome, Timer};
+use std::collections::BTreeMap;
+
+use crate::entry::{Body, Ending, Entry, Fact, Outcome, Timer};
 use crate::error::{Class, Code, Failure};
 use crate::limits::INTERRUPTIONS_PER_NODE;
 use crate::plan::{Node, NodeIndex, OnFailure, Plan, Shape};
@@ -38,7 +41,23 @@ pub enum Action {
         /// Unix milliseconds.
         at: u64,
     },
-    /// Stop the attempt that is under way.
+    /// Begin the run of an item of a node with a body.
+    StartItem {
+        /// Which node.
+        node: NodeIndex,
+        /// Counted from 1.
+        attempt: u32,
+        /// Which item, from 0.
+        item: u32,
+    },
+    /// Record how a node with a body ends: all that its items have to say is known.
+    Gather {
+        /// Which node.
+        node: NodeIndex,
+        /// Counted from 1.
+        attempt: u32,
+    },
+    /// Stop what is under way: an attempt, or the runs of items.
     Cancel {
         /// Which node.
         node: NodeIndex,
@@ -63,6 +82,10 @@ pub enum NodeStatus {
     Running,
     /// It waits for its next attempt.
     Backoff,
+    /// It waits for a moment or for somebody, with no attempt under way.
+    Suspended,
+    /// Runs of its items are under way.
+    InBody,
     /// Its result is recorded.
     Completed,
     /// Its last attempt failed.
@@ -83,7 +106,7 @@ impl NodeStatus {
     /// Whether something is under way or owed.
     fn is_transient(self) -> bool {
         use NodeStatus::*;
-        matches!(self, Ready | Skipping | Running | Backoff)
+        matches!(self, Ready | Skipping | Running | Backoff | Suspended | InBody)
     }
 }
 
@@ -94,8 +117,20 @@ struct NodeState {
     attempt: u32,
     /// How often the present attempt was recorded as started: more than once after a crash.
     starts: u32,
-    /// In `Running` when the attempt last started, in `Backoff` when the next one is due.
+    /// In `Running` when the attempt last started, in `Backoff` when the next one is due, in
+    /// `Suspended` when the wait is over, if it ends by itself.
     moment: u64,
+}
+
+/// In [`NodeState::moment`]: the wait ends only when somebody ends it.
+const NEVER: u64 = u64::MAX;
+
+impl NodeState {
+    /// The timer of a suspended node.
+    fn alarm(&self, node: NodeIndex) -> Option<Action> {
+        let timer = Timer::Wait { node, attempt: self.attempt };
+        (self.moment < NEVER).then_some(Action::SetTimer { timer, at: self.moment })
+    }
 }
 
 #[derive(Clone, Debug, PartialEq)]
@@ -119,6 +154,8 @@ pub struct Scheduler {
     phase: Phase,
     nodes: Vec<NodeState>,
     flow: Flow,
+    /// The bodies under way.
+    bodies: BTreeMap<NodeIndex, body::State>,
     deadline_at: Option<u64>,
 }
 
@@ -140,7 +177,8 @@ impl Scheduler {
             Shape::Queue { items } => Flow::Queue(queue::State::new(items)),
         };
         let nodes = vec![fresh; rules.plan.nodes.len()];
-        Scheduler { phase: Phase::New, nodes, flow, deadline_at: None }
+        let bodies = BTreeMap::new();
+        Scheduler { phase: Phase::New, nodes, flow, bodies, deadline_at: None }
     }
 
     /// Where a node stands.
@@ -160,6 +198,11 @@ impl Scheduler {
     pub fn is_worn_out(&self, node: NodeIndex) -> bool {
         let state = &self.nodes[node as usize];
         state.status == NodeStatus::Running && state.starts >= INTERRUPTIONS_PER_NODE
+    }
+
+    /// Whether the end of an item is awaited.
+    pub fn awaits_item(&self, node: NodeIndex, item: u32) -> bool {
+        self.bodies.get(&node).is_some_and(|body| body.awaits(item))
     }
 
     /// Whether a node's present attempt is recorded as started: after a crash it was cut short.
@@ -226,6 +269,16 @@ impl Scheduler {
             Fact::NodeSkipped { node, .. } => {
                 self.may_skip(*node) && self.settle(rules, *node, Settled::Skipped, actions)
             }
+            Fact::NodeSuspended { node, attempt, until, .. } => {
+                self.suspended((*node, *attempt), *until, actions)
+            }
+            Fact::BodyStarted { node, attempt, body } => {
+                self.body_started((*node, *attempt), body, actions)
+            }
+            Fact::ItemEnded { node, attempt, item, ending } => {
+                let failed = matches!(ending, Ending::Failed(_));
+                self.item_ended((*node, *attempt), (*item, failed), actions)
+            }
             Fact::TimerFired { timer } => self.timer_fired(rules, *timer, actions),
             Fact::CancelRequested { reason } => {
                 self.end(Outcome::Cancelled { reason: reason.clone() }, actions)
@@ -239,9 +292,22 @@ impl Scheduler {
     fn expects(&self, node: NodeIndex, attempt: u32) -> bool {
         let awaited = |state: &NodeState| {
             state.attempt == attempt
-                && matches!(state.status, NodeStatus::Ready | NodeStatus::Running)
+                && matches!(
+                    state.status,
+                    NodeStatus::Ready
+                        | NodeStatus::Running
+                        | NodeStatus::Suspended
+                        | NodeStatus::InBody
+                )
         };
         self.nodes.get(node as usize).is_some_and(awaited)
+    }
+
+    /// Whether this attempt may begin, or begin to wait.
+    fn may_begin(&self, node: NodeIndex, attempt: u32) -> bool {
+        let status = self.nodes.get(node as usize).map(|state| state.status);
+        let begins = matches!(status, Some(NodeStatus::Ready | NodeStatus::Running));
+        begins && self.expects(node, attempt)
     }
 
     /// A gate is looked at before every attempt, so it may close on one that a crash cut short.
@@ -252,7 +318,7 @@ impl Scheduler {
 
     /// A second start of the same attempt at another moment means that a crash cut the first short.
     fn node_started(&mut self, now: u64, node: NodeIndex, attempt: u32) -> bool {
-        if !self.expects(node, attempt) {
+        if !self.may_begin(node, attempt) {
             return false;
         }
         let state = &mut self.nodes[node as usize];
@@ -265,6 +331,55 @@ impl Scheduler {
         true
     }
 
+    fn suspended(
+        &mut self,
+        (node, attempt): (NodeIndex, u32),
+        until: Option<u64>,
+        actions: &mut Vec<Action>,
+    ) -> bool {
+        if !self.may_begin(node, attempt) {
+            return false;
+        }
+        let state = &mut self.nodes[node as usize];
+        state.status = NodeStatus::Suspended;
+        state.moment = until.unwrap_or(NEVER);
+        actions.extend(state.alarm(node));
+        true
+    }
+
+    fn body_started(
+        &mut self,
+        (node, attempt): (NodeIndex, u32),
+        body: &Body,
+        actions: &mut Vec<Action>,
+    ) -> bool {
+        if !self.may_begin(node, attempt) {
+            return false;
+        }
+        self.nodes[node as usize].status = NodeStatus::InBody;
+        let mut state = body::State::new(body);
+        state.go_on((node, attempt), actions);
+        self.bodies.insert(node, state);
+        true
+    }
+
+    fn item_ended(
+        &mut self,
+        (node, attempt): (NodeIndex, u32),
+        (item, failed): (u32, bool),
+        actions: &mut Vec<Action>,
+    ) -> bool {
+        if !self.expects(node, attempt) {
+            return false;
+        }
+        let Some(body) = self.bodies.get_mut(&node) else { return false };
+        let ended = body.ended((node, item), failed, actions);
+        if ended {
+            body.go_on((node, attempt), actions);
+        }
+        ended
+    }
+
     fn node_failed(
         &mut self,
         rules: Rules<'_>,
@@ -274,6 +389,7 @@ impl Scheduler {
         actions: &mut Vec<Action>,
     ) -> bool {
         let policy = rules.plan.nodes[node as usize].retry;
+        self.leave_body(node, actions);
         let state = &mut self.nodes[node as usize];
         if let Class::Retryable { after_ms } = failure.class
             && state.attempt < policy.attempts
@@ -298,9 +414,11 @@ impl Scheduler {
         how: Settled<'_>,
         actions: &mut Vec<Action>,
     ) -> bool {
+        self.leave_body(node, actions);
         self.nodes[node as usize].status = how.status();
         if let Settled::Failed(failure) = how
             && rules.plan.on_failure == OnFailure::Stop
+            && !rules.topology.catches_failure(node)
         {
             return self
                 .end(Outcome::Failed { node: Some(node), failure: failure.clone() }, actions);
@@ -311,6 +429,13 @@ impl Scheduler {
         }
         self.finish_if_done(actions);
         true
+    }
+
+    /// What is still under way of a node's body has no meaning any more.
+    fn leave_body(&mut self, node: NodeIndex, actions: &mut Vec<Action>) {
+        if self.bodies.remove(&node).is_some_and(|body| body.has_items_under_way()) {
+            actions.push(Action::Cancel { node });
+        }
     }
 
     fn timer_fired(&mut self, rules: Rules<'_>, timer: Timer, actions: &mut Vec<Action>) -> bool {
@@ -324,6 +449,7 @@ impl Scheduler {
                 actions.push(Action::Start { node, attempt });
                 true
             }
+            Timer::Wait { .. } => false,
             Timer::Deadline => {
                 let Some(limit_ms) = rules.plan.deadline_ms else { return false };
                 let seconds = limit_ms as f64 / 1000.0;
@@ -346,13 +472,15 @@ impl Scheduler {
 
     fn end(&mut self, outcome: Outcome, actions: &mut Vec<Action>) -> bool {
         for (index, state) in self.nodes.iter_mut().enumerate() {
-            if state.status == NodeStatus::Running || state.status == NodeStatus::Ready {
+            if matches!(state.status, NodeStatus::Running | NodeStatus::Ready | NodeStatus::InBody)
+            {
                 actions.push(Action::Cancel { node: index as NodeIndex });
             }
             if state.status.is_transient() {
                 state.status = NodeStatus::Cancelled;
             }
         }
+        self.bodies.clear();
         self.phase = Phase::Ending(outcome.clone());
         actions.push(Action::Finish { outcome });
         true
@@ -380,6 +508,12 @@ impl Scheduler {
                 NodeStatus::Backoff => {
                     let timer = Timer::Retry { node, attempt };
                     actions.push(Action::SetTimer { timer, at: state.moment });
+                }
+                NodeStatus::Suspended => actions.extend(state.alarm(node)),
+                NodeStatus::InBody => {
+                    if let Some(body) = self.bodies.get(&node) {
+                        body.resume((node, attempt), &mut actions);
+                    }
                 }
                 NodeStatus::Skipping => {
                     if let Flow::Graph(graph) = &self.flow {

@@ -126,6 +126,7 @@ fn plan(nodes: Vec<Node>, is_chain: bool) -> Plan {
         dialect: Dialect::Pipeline,
         shape: Shape::Graph { edges: (1..last).map(edge).collect() },
         nodes,
+        results: Vec::new(),
         variables: Map::new(),
         missing: Missing::Fail,
         on_failure: OnFailure::Stop,

@@ -115,6 +115,7 @@ fn plan(request: &Request, instructions: impl Iterator<Item = Instruction>, mode
         dialect: Dialect::Instructions,
         shape: Shape::Queue { items: builder.items },
         nodes: builder.nodes,
+        results: Vec::new(),
         variables: Map::new(),
         missing: Missing::Verbatim,
         on_failure: OnFailure::Stop,

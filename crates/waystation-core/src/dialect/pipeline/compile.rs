@@ -252,6 +252,7 @@ fn plan(steps: Vec<Step>, order: &[usize], edges: Edges, settings: Settings) -> 
         dialect: Dialect::Pipeline,
         shape: Shape::Graph { edges: edges.edges },
         nodes,
+        results: Vec::new(),
         variables: Map::new(),
         missing: Missing::Verbatim,
         on_failure: if settings.raise_on_error { OnFailure::Stop } else { OnFailure::Continue },

@@ -6,10 +6,11 @@ use std::sync::Arc;
 
 use serde_json::{Map, Value};
 
-use super::plans::EFFECT;
+use super::plans::{BODY, EFFECT, WAIT};
 use super::random::Random;
 use super::world::World;
-use crate::entry::{Entry, Fact, Start, Timer};
+use crate::entry::{Body, BodySource, Ending, Entry, Fact, ItemFailure, Start, Timer};
+use crate::error::{Code, Failure};
 use crate::plan::NodeIndex;
 use crate::prepare::{Prepared, prepare};
 use crate::program::Program;
@@ -42,6 +43,13 @@ struct Underway {
     ends_at: u64,
 }
 
+#[derive(Clone, Copy, PartialEq)]
+struct Item {
+    node: NodeIndex,
+    attempt: u32,
+    item: u32,
+}
+
 pub(super) enum Rest {
     Finished(Box<Run>),
     Crashed,
@@ -58,6 +66,10 @@ pub(super) struct Driver<'a> {
     tail: Vec<Entry>,
     starting: Vec<(NodeIndex, u32)>,
     attempts: Vec<Underway>,
+    /// Items that begin as soon as everything before them is durable.
+    items_starting: Vec<Item>,
+    /// Items under way, and when they end.
+    items: Vec<(Item, u64)>,
     timers: BTreeSet<(u64, Timer)>,
     cancel_at: Option<u64>,
     /// How many commits in a hundred meet a crash, half before and half after them.
@@ -88,6 +100,8 @@ impl<'a> Driver<'a> {
             tail: Vec::new(),
             starting: Vec::new(),
             attempts: Vec::new(),
+            items_starting: Vec::new(),
+            items: Vec::new(),
             timers: BTreeSet::new(),
             cancel_at,
             crashing: 0,
@@ -138,7 +152,16 @@ impl<'a> Driver<'a> {
                 Action::SetTimer { timer, at } => {
                     self.timers.insert((at, timer));
                 }
+                Action::StartItem { node, attempt, item } => {
+                    if !self.run.scheduler.awaits_item(node, item) {
+                        continue;
+                    }
+                    self.items_starting.push(Item { node, attempt, item });
+                }
+                Action::Gather { node, attempt } => self.gather(node, attempt),
                 Action::Cancel { node } => {
+                    self.items_starting.retain(|item| item.node != node);
+                    self.items.retain(|(item, _)| item.node != node);
                     self.starting.retain(|(starting, _)| *starting != node);
                     self.attempts.retain(|attempt| attempt.node != node);
                 }
@@ -146,6 +169,8 @@ impl<'a> Driver<'a> {
                     self.actions.clear();
                     self.starting.clear();
                     self.attempts.clear();
+                    self.items_starting.clear();
+                    self.items.clear();
                     self.timers.clear();
                     self.record(Fact::RunFinished { outcome });
                 }
@@ -162,11 +187,59 @@ impl<'a> Driver<'a> {
             Prepared::Fail(failure) => {
                 self.record(Fact::NodeFailed { node, attempt, failure, jitter: 0 });
             }
-            Prepared::Run { .. } if self.run.program.plan.nodes[node as usize].kind == EFFECT => {
-                self.starting.push((node, attempt));
-            }
-            Prepared::Run { .. } => self.ended(node, attempt),
+            Prepared::Run { .. } => match &*self.run.program.plan.nodes[node as usize].kind {
+                EFFECT => self.starting.push((node, attempt)),
+                WAIT => self.suspend(node, attempt),
+                BODY => self.begin_body(node, attempt),
+                _ => self.ended(node, attempt),
+            },
         }
+    }
+
+    /// Every other wait has a moment.
+    fn suspend(&mut self, node: NodeIndex, attempt: u32) {
+        let until = (node % 2 == 0).then(|| self.disk.now + self.random.below(900));
+        let then = match self.world.attempt(node, attempt) {
+            Ok(port) => {
+                Ending::Completed { output: Value::Null.into(), port: port.map(Into::into) }
+            }
+            Err(failure) => Ending::Failed(failure),
+        };
+        self.record(Fact::NodeSuspended { node, attempt, until, then });
+    }
+
+    fn begin_body(&mut self, node: NodeIndex, attempt: u32) {
+        let mut random = Random::of(self.world.seed, [6, node.into(), attempt.into()]);
+        let items: Vec<Value> = (0..random.pick(&[0, 1, 2, 5, 9])).map(Value::from).collect();
+        let policies = [ItemFailure::Stop, ItemFailure::Continue, ItemFailure::Collect];
+        let body = Body {
+            source: BodySource::Node,
+            items: Value::from(items).into(),
+            limit: random.pick(&[0, 1, 2, 3, 50]),
+            on_failure: random.pick(&policies),
+            outer: Value::Null.into(),
+        };
+        self.record(Fact::BodyStarted { node, attempt, body: Box::new(body) });
+    }
+
+    /// The world says how the node comes out, once its items allow it to.
+    fn gather(&mut self, node: NodeIndex, attempt: u32) {
+        let body = self.run.nodes[node as usize].body.as_deref().expect("a body under way");
+        let stopped = body.endings.iter().any(|end| matches!(end, Some(Ending::Failed(_))))
+            && body.body.on_failure == ItemFailure::Stop;
+        assert!(stopped || body.endings.iter().all(Option::is_some), "gathered too soon");
+        assert!(self.run.gathered(node, attempt).is_some());
+        self.ended(node, attempt);
+    }
+
+    fn item_ended(&mut self, Item { node, attempt, item }: Item) {
+        let mut random = Random::of(self.world.seed, [7, node.into(), item.into()]);
+        let fails = random.percent(20) && self.world.attempt(node, attempt).is_err();
+        let ending = match fails {
+            true => Ending::Failed(Failure::fatal(Code::HttpStatus, "the item fails")),
+            false => Ending::Completed { output: Value::from(item).into(), port: None },
+        };
+        self.record(Fact::ItemEnded { node, attempt, item, ending });
     }
 
     fn ended(&mut self, node: NodeIndex, attempt: u32) {
@@ -211,6 +284,11 @@ impl<'a> Driver<'a> {
     /// Lets the effects begin; false when one of them brings the process down.
     fn begin_effects(&mut self) -> bool {
         let mut alive = true;
+        for item in std::mem::take(&mut self.items_starting) {
+            self.check_item(item);
+            let ends_at = self.disk.now + self.random.below(300);
+            self.items.push((item, ends_at));
+        }
         for (node, attempt) in std::mem::take(&mut self.starting) {
             self.check_output_commit(node, attempt);
             let begun = |effect: &&Effect| effect.node == node && effect.attempt == attempt;
@@ -227,9 +305,10 @@ impl<'a> Driver<'a> {
     /// Lets time pass until something happens, and records it and what else has come by then.
     fn wait(&mut self) {
         let ends = self.attempts.iter().map(|attempt| attempt.ends_at);
+        let items = self.items.iter().map(|(_, ends_at)| *ends_at);
         let alarm = self.timers.first().map(|(at, _)| *at);
-        let Some(next) = ends.chain(alarm).chain(self.cancel_at).min() else {
-            panic!("the run waits for nothing and has not ended");
+        let Some(next) = ends.chain(items).chain(alarm).chain(self.cancel_at).min() else {
+            return self.signal();
         };
         let late = if self.random.percent(25) { self.random.below(600) } else { 0 };
         self.disk.now = self.disk.now.max(next) + late;
@@ -239,6 +318,7 @@ impl<'a> Driver<'a> {
             self.fire_timers();
         }
         self.end_attempts(usize::MAX);
+        self.end_items();
         if self.cancel_at.take_if(|at| *at <= self.disk.now).is_some() {
             self.record(Fact::CancelRequested { reason: "enough".into() });
         }
@@ -258,12 +338,32 @@ impl<'a> Driver<'a> {
         }
     }
 
+    fn end_items(&mut self) {
+        let now = self.disk.now;
+        while let Some(place) = self.items.iter().position(|(_, ends_at)| *ends_at <= now) {
+            let (item, _) = self.items.swap_remove(place);
+            self.item_ended(item);
+        }
+    }
+
+    /// Somebody ends the waits that have no moment.
+    fn signal(&mut self) {
+        let nodes = 0..self.run.nodes.len() as NodeIndex;
+        let suspended = |node: &NodeIndex| self.run.status(*node) == NodeStatus::Suspended;
+        let suspended: Vec<NodeIndex> = nodes.filter(suspended).collect();
+        assert!(!suspended.is_empty(), "the run waits for nothing and has not ended");
+        for node in suspended {
+            self.ended(node, self.run.nodes[node as usize].attempts);
+        }
+    }
+
     fn fire_timers(&mut self) {
         while let Some((at, timer)) = self.timers.first().copied()
             && at <= self.disk.now
         {
             self.timers.pop_first();
-            self.record(Fact::TimerFired { timer });
+            let fact = self.run.due(timer);
+            self.record(fact);
         }
     }
 
@@ -302,6 +402,8 @@ impl<'a> Driver<'a> {
         let relevant = |action: &&Action| match action {
             Action::Start { node, .. } => self.run.status(*node) == NodeStatus::Ready,
             Action::Skip { node, .. } => self.run.status(*node) == NodeStatus::Skipping && !ending,
+            Action::StartItem { node, item, .. } => self.run.scheduler.awaits_item(*node, *item),
+            Action::Gather { node, .. } => self.run.status(*node) == NodeStatus::InBody,
             Action::SetTimer { .. } => !ending,
             Action::Cancel { .. } => false,
             Action::Finish { .. } => true,
@@ -313,10 +415,34 @@ impl<'a> Driver<'a> {
         let underway = self.attempts.iter().map(|attempt| (attempt.node, attempt.attempt));
         let started = self.starting.iter().copied().chain(underway);
         all.extend(started.map(|(node, attempt)| Action::Start { node, attempt }));
+        // What is about to be cancelled is not outstanding.
+        let awaited = |item: &&Item| self.run.scheduler.awaits_item(item.node, item.item);
+        let items = self.items.iter().map(|(item, _)| item).chain(&self.items_starting);
+        let items = items.filter(awaited);
+        all.extend(items.map(|Item { node, attempt, item }| Action::StartItem {
+            node: *node,
+            attempt: *attempt,
+            item: *item,
+        }));
         all.extend(
             self.timers.iter().map(|(at, timer)| Action::SetTimer { timer: *timer, at: *at }),
         );
         all
+    }
+
+    /// Before an item begins, that is durable which led to it, and it has not ended.
+    fn check_item(&self, Item { node, attempt, item }: Item) {
+        assert!(self.tail.is_empty(), "an item begins before what led to it is durable");
+        let begun = |entry: &Entry| {
+            matches!(&entry.fact, Fact::BodyStarted { node: of, attempt: at, .. }
+                if (*of, *at) == (node, attempt))
+        };
+        assert!(self.disk.journal.iter().any(begun), "an item begins before its body");
+        let ended = |entry: &Entry| {
+            matches!(&entry.fact, Fact::ItemEnded { node: of, attempt: at, item: which, .. }
+                if (*of, *at, *which) == (node, attempt, item))
+        };
+        assert!(!self.disk.journal.iter().any(ended), "an item that has ended begins again");
     }
 
     /// Before an effect its start is durable, and neither a result of its node nor the run's end is.

@@ -138,6 +138,7 @@ impl Explorer<'_> {
                     self.check(moment, &outcome);
                     return true;
                 }
+                Action::StartItem { .. } | Action::Gather { .. } => panic!("no node has a body"),
                 Action::SetTimer { .. } => panic!("nothing here waits for a timer"),
             }
         }

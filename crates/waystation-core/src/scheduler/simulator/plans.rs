@@ -11,6 +11,10 @@ use crate::plan::{
 /// The kind of nodes that have effects outside; any other kind is pure.
 pub(in crate::scheduler) const EFFECT: &str = "effect";
 const PURE: &str = "pure";
+/// The kind of nodes that wait for a moment, or for somebody where their wait has none.
+pub(super) const WAIT: &str = "wait";
+/// The kind of nodes with items.
+pub(super) const BODY: &str = "body";
 
 pub(super) fn random_plan(random: &mut Random) -> Plan {
     let graph = random.percent(70);
@@ -30,6 +34,7 @@ pub(in crate::scheduler) fn plan(shape: Shape, nodes: Vec<Node>, on_failure: OnF
         dialect: Dialect::Pipeline,
         shape,
         nodes,
+        results: Vec::new(),
         variables: Map::new(),
         missing: Missing::Verbatim,
         on_failure,
@@ -65,7 +70,13 @@ pub(in crate::scheduler) fn edge(from: NodeIndex, to: NodeIndex, when: When) -> 
 }
 
 fn random_node(random: &mut Random, index: u64, pure: u64, gates: bool) -> Node {
-    let mut node = node(format!("n{index}"), if random.percent(pure) { PURE } else { EFFECT });
+    let kind = match random.below(100) {
+        0..5 => WAIT,
+        5..12 => BODY,
+        _ if random.percent(pure) => PURE,
+        _ => EFFECT,
+    };
+    let mut node = node(format!("n{index}"), kind);
     node.join = match random.below(10) {
         0..5 => Join::Every,
         5..8 => Join::All,
@@ -106,6 +117,8 @@ fn random_graph(random: &mut Random) -> (Shape, u64) {
 fn random_when(random: &mut Random) -> When {
     match random.below(10) {
         0..6 => When::Completed,
+        6 if random.percent(30) => When::Failed,
+        6 if random.percent(10) => When::Never,
         6..7 => When::Port(random.pick(&["true", "false"]).into()),
         _ => When::Settled,
     }

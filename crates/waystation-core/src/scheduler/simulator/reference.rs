@@ -69,6 +69,8 @@ impl Graph<'_> {
         let completed = self.status(edge.from) == NodeStatus::Completed;
         match &edge.when {
             When::Settled => true,
+            When::Never => false,
+            When::Failed => self.status(edge.from) == NodeStatus::Failed,
             When::Completed => completed,
             When::Port(wanted) => {
                 let port = match (self.last)(edge.from) {
@@ -79,6 +81,12 @@ impl Graph<'_> {
             }
         }
     }
+}
+
+/// Whether the failure of a node is caught by an edge that leads on from it.
+pub(super) fn is_caught(plan: &Plan, node: NodeIndex) -> bool {
+    let Shape::Graph { edges } = &plan.shape else { return false };
+    edges.iter().any(|edge| edge.from == node && edge.when == When::Failed)
 }
 
 /// The contract of instruction chains, transcribed: the nodes in the order in which they run.
@@ -131,6 +139,9 @@ pub(super) fn reasons(run: &Run, node: NodeIndex) -> Vec<String> {
         let name = display_name(&plan.nodes[edge.from as usize]);
         let port = run.nodes[edge.from as usize].port.as_deref();
         match (run.status(edge.from), &edge.when) {
+            (_, When::Never) => Some("It is not reached from where the graph begins".to_owned()),
+            (NodeStatus::Completed, When::Failed) => Some(format!("{name} did not fail")),
+            (NodeStatus::Failed, When::Failed) => None,
             (NodeStatus::Failed, _) => Some(format!("Dependency {name} failed")),
             (NodeStatus::Skipped, _) => Some(format!("Dependency {name} was aborted")),
             (NodeStatus::Completed, When::Port(wanted)) if port != Some(wanted) => {

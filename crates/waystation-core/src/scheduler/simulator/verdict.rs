@@ -55,6 +55,9 @@ fn check_journal(plan: &Plan, disk: &Disk) {
     let mut settled = vec![false; plan.nodes.len()];
     for entry in &disk.journal {
         if let Fact::NodeStarted { node, .. }
+        | Fact::NodeSuspended { node, .. }
+        | Fact::BodyStarted { node, .. }
+        | Fact::ItemEnded { node, .. }
         | Fact::NodeCompleted { node, .. }
         | Fact::NodeSkipped { node, .. }
         | Fact::NodeFailed { node, .. } = entry.fact
@@ -120,13 +123,18 @@ fn check_statuses(plan: &Plan, world: &World, run: &Run, expected: &[NodeStatus]
         assert_eq!(actual, expected, "the run's end is not the whole");
     }
     if plan.deadline_ms.is_none() && world.cancel_at.is_none() {
-        let stops = plan.on_failure == OnFailure::Stop && expected.contains(&NodeStatus::Failed);
+        let failed = expected.iter().enumerate().filter(|(_, how)| **how == NodeStatus::Failed);
+        let uncaught = failed.filter(|(node, _)| !reference::is_caught(plan, *node as NodeIndex));
+        let stops = plan.on_failure == OnFailure::Stop && uncaught.count() > 0;
         assert_eq!(completed, !stops, "the outcome is wrong");
     }
 }
 
 fn check_outcome(plan: &Plan, world: &World, run: &Run) {
-    let failed = statuses(run).iter().filter(|status| **status == NodeStatus::Failed).count();
+    let failed = |(node, status): &(usize, NodeStatus)| {
+        *status == NodeStatus::Failed && !reference::is_caught(plan, *node as NodeIndex)
+    };
+    let failed = statuses(run).into_iter().enumerate().filter(failed).count();
     match run.outcome.as_ref() {
         Some(Outcome::Completed) => {}
         Some(Outcome::Failed { node: Some(node), .. }) => {

@@ -64,7 +64,7 @@ impl Story {
         spelled(&self.run.scheduler.resume(self.run.program.rules()))
     }
 
-    /// One letter a node: Waiting, Ready, sKipping, rUnning, Backoff, Completed, Failed, Skipped, cAncelled.
+    /// One letter a node: Waiting, Ready, sKipping, rUnning, Backoff, susPended, In body, Completed, Failed, Skipped, cAncelled.
     fn statuses(&self) -> String {
         let letter = |node| match self.run.status(node) {
             NodeStatus::Waiting => 'W',
@@ -72,6 +72,8 @@ impl Story {
             NodeStatus::Skipping => 'K',
             NodeStatus::Running => 'U',
             NodeStatus::Backoff => 'B',
+            NodeStatus::Suspended => 'P',
+            NodeStatus::InBody => 'I',
             NodeStatus::Completed => 'C',
             NodeStatus::Failed => 'F',
             NodeStatus::Skipped => 'S',
@@ -90,6 +92,9 @@ fn spelled(actions: &[Action]) -> String {
         Action::SetTimer { timer: Timer::Retry { node, attempt }, at } => {
             format!("retry {node} as {attempt} at {at}")
         }
+        Action::SetTimer { timer: Timer::Wait { node, .. }, at } => format!("wake {node} at {at}"),
+        Action::StartItem { node, item, .. } => format!("start {node}[{item}]"),
+        Action::Gather { node, .. } => format!("gather {node}"),
         Action::Cancel { node } => format!("cancel {node}"),
         Action::Finish { outcome: Outcome::Completed } => "finish".into(),
         Action::Finish { outcome: Outcome::Failed { node, failure } } => {
