@@ -71,6 +71,11 @@ fn whole_run() -> Append {
         plan_json: Arc::from(&b"{}"[..]),
         created: now,
         webhook: false,
+        dialect: waystation_core::plan::Dialect::Pipeline,
+        version: None,
+        parent: None,
+        claim: None,
+        fired: None,
     };
     Append {
         run: RunId::new(),

@@ -133,6 +133,38 @@ pub enum Fact {
     },
 }
 
+impl Fact {
+    /// That a node has ended so.
+    pub fn ended(node: NodeIndex, attempt: u32, ending: Ending) -> Fact {
+        match ending {
+            Ending::Completed { output, port } => {
+                Fact::NodeCompleted { node, attempt, output, port, details: Map::new() }
+            }
+            Ending::Failed(failure) => Fact::NodeFailed { node, attempt, failure, jitter: 0 },
+        }
+    }
+
+    /// The values that the fact carries.
+    pub fn values_mut(&mut self) -> impl Iterator<Item = &mut Data> {
+        let (first, second) = match self {
+            Fact::RunStarted(start) => (Some(&mut start.input), start.outer.as_mut()),
+            Fact::NodeCompleted { output, .. } => (Some(output), None),
+            Fact::NodeSuspended { then: ending, .. } | Fact::ItemEnded { ending, .. } => {
+                match ending {
+                    Ending::Completed { output, .. } => (Some(output), None),
+                    Ending::Failed(_) => (None, None),
+                }
+            }
+            Fact::BodyStarted { body, .. } => {
+                let Body { items, outer, .. } = body.as_mut();
+                (Some(items), Some(outer))
+            }
+            _ => (None, None),
+        };
+        first.into_iter().chain(second)
+    }
+}
+
 /// What a run starts from.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Start {
@@ -200,6 +232,8 @@ pub struct Body {
     pub source: BodySource,
     /// An array: what each run is about.
     pub items: Data,
+    /// The name under which a run sees its item.
+    pub item_name: String,
     /// Runs under way at once.
     pub limit: u32,
     /// What a failed item does.

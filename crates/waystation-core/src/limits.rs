@@ -6,6 +6,10 @@ pub const NODES_PER_PLAN: usize = 4_096;
 pub const EDGES_PER_PLAN: usize = 1_000_000;
 /// Nesting of a node in a definition. Plans nest it deeper, and have to stay readable.
 pub const DEFINITION_DEPTH: usize = 100;
+/// Triggers of one workflow.
+pub const TRIGGERS_PER_WORKFLOW: usize = 100;
+/// Bodies of nodes within one another.
+pub const BODY_DEPTH: usize = 8;
 /// Bytes of a name: of a step, an output, a workflow, a namespace.
 pub const NAME_BYTES: usize = 256;
 /// Outputs of one step.

@@ -6,7 +6,7 @@ use crate::error::{Code, Failure};
 use crate::limits::INTERRUPTIONS_PER_NODE;
 use crate::plan::{Need, Node, NodeIndex, Selection};
 use crate::run::Run;
-use crate::scope::{NodeScope, Secrets, Within};
+use crate::scope::{NodeScope, Outside, Within};
 
 /// What an attempt begins with.
 #[derive(Debug)]
@@ -38,7 +38,7 @@ pub fn prepare(
     node: NodeIndex,
     attempt: u32,
     now_ms: u64,
-    secrets: Secrets<'_>,
+    outside: Outside<'_>,
 ) -> Prepared {
     let plan = &run.program.plan;
     let definition = &plan.nodes[node as usize];
@@ -48,7 +48,7 @@ pub fn prepare(
     if let Some(reason) = definition.selections.iter().find_map(|gate| closed(run, gate)) {
         return Prepared::Skip { reason };
     }
-    let scope = NodeScope::new(run, run_id, attempt, now_ms, secrets);
+    let scope = NodeScope::new(run, run_id, attempt, now_ms, outside);
     match run.program.templates[node as usize].render(&scope, plan.missing) {
         Ok(mut rendered) => {
             definition.add_literals(&mut rendered.value);

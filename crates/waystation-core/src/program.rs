@@ -95,6 +95,24 @@ impl Program {
         edges.iter().filter(move |edge| edge.to == node).map(|edge| edge.from)
     }
 
+    /// A node of a graph and all that edges lead to from it.
+    pub fn downstream(&self, node: NodeIndex) -> Vec<NodeIndex> {
+        let Shape::Graph { edges } = &self.plan.shape else { return vec![node] };
+        let mut next = vec![Vec::new(); self.plan.nodes.len()];
+        for edge in edges {
+            next[edge.from as usize].push(edge.to);
+        }
+        let mut reached = vec![false; self.plan.nodes.len()];
+        let (mut open, mut found) = (vec![node], Vec::new());
+        while let Some(node) = open.pop() {
+            if !std::mem::replace(&mut reached[node as usize], true) {
+                found.push(node);
+                open.extend(&next[node as usize]);
+            }
+        }
+        found
+    }
+
     /// The node that gives an item of a queue its result.
     pub fn item_node(&self, item: u32) -> Option<NodeIndex> {
         match &self.plan.shape {

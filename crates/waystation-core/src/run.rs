@@ -64,7 +64,7 @@ pub struct NodeRecord {
     pub spent: Option<Box<Usage>>,
     /// What ends its wait, while it is suspended.
     pub suspension: Option<Box<Suspension>>,
-    /// Its items, from when they begin until it settles.
+    /// Its items, from when they begin until it completes.
     pub body: Option<Box<BodyRecord>>,
 }
 
@@ -200,6 +200,7 @@ impl Run {
                 let record = self.settle(*node, entry.at);
                 record.attempts = *attempt;
                 record.output = output.value().cloned();
+                record.body = None;
                 record.port = port.as_deref().map(Into::into);
                 record.details = (!details.is_empty()).then(|| Box::new(details.clone()));
             }
@@ -266,7 +267,7 @@ impl Run {
         let record = &mut self.nodes[node as usize];
         record.started_at.get_or_insert(at);
         record.settled_at = Some(at);
-        (record.suspension, record.body) = (None, None);
+        record.suspension = None;
         record
     }
 
@@ -274,7 +275,7 @@ impl Run {
     pub fn due(&self, timer: Timer) -> Fact {
         let Timer::Wait { node, attempt } = timer else { return Fact::TimerFired { timer } };
         match self.nodes[node as usize].suspension.as_deref() {
-            Some(suspension) => ended(node, attempt, suspension.then.clone()),
+            Some(suspension) => Fact::ended(node, attempt, suspension.then.clone()),
             None => Fact::TimerFired { timer },
         }
     }
@@ -282,7 +283,7 @@ impl Run {
     /// How a node with a body ends, when nothing of its items is awaited any more.
     pub fn gathered(&self, node: NodeIndex, attempt: u32) -> Option<Fact> {
         let body = self.nodes[node as usize].body.as_deref()?;
-        Some(ended(node, attempt, body.gathered()))
+        Some(Fact::ended(node, attempt, body.gathered()))
     }
 
     /// The run's result: what its last nodes give. Where it has several such nodes, those that have
@@ -354,15 +355,5 @@ impl Run {
             let output = self.nodes[*node as usize].output.as_deref()?;
             output.get(name)
         })
-    }
-}
-
-/// The fact that a node has ended so.
-fn ended(node: NodeIndex, attempt: u32, ending: Ending) -> Fact {
-    match ending {
-        Ending::Completed { output, port } => {
-            Fact::NodeCompleted { node, attempt, output, port, details: Map::new() }
-        }
-        Ending::Failed(failure) => Fact::NodeFailed { node, attempt, failure, jitter: 0 },
     }
 }

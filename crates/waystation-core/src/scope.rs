@@ -14,13 +14,29 @@ use crate::time::rfc3339;
 /// Where secrets come from. The value exists only while a node is being prepared and run.
 pub type Secrets<'a> = &'a dyn Fn(&str) -> Option<String>;
 
+/// What lies outside of a run, and its templates may ask for.
+#[derive(Clone, Copy)]
+pub struct Outside<'a> {
+    /// Secrets by name.
+    pub secrets: Secrets<'a>,
+    /// The address at which somebody ends the wait of a node of this run, by the node's id.
+    pub links: &'a dyn Fn(&str) -> Option<String>,
+}
+
+impl<'a> Outside<'a> {
+    /// Secrets and nothing else.
+    pub fn only(secrets: Secrets<'a>) -> Outside<'a> {
+        Outside { secrets, links: &|_| None }
+    }
+}
+
 /// The names that one attempt of a node sees.
 pub struct NodeScope<'a> {
     run: &'a Run,
     run_id: &'a str,
     attempt: u32,
     now_ms: u64,
-    secrets: Secrets<'a>,
+    outside: Outside<'a>,
     used: RefCell<Vec<String>>,
 }
 
@@ -31,9 +47,9 @@ impl<'a> NodeScope<'a> {
         run_id: &'a str,
         attempt: u32,
         now_ms: u64,
-        secrets: Secrets<'a>,
+        outside: Outside<'a>,
     ) -> NodeScope<'a> {
-        NodeScope { run, run_id, attempt, now_ms, secrets, used: RefCell::default() }
+        NodeScope { run, run_id, attempt, now_ms, outside, used: RefCell::default() }
     }
 
     /// The names of the secrets that were looked up, so that their values can be kept out of what
@@ -106,10 +122,27 @@ impl<'a> NodeScope<'a> {
             .collect();
         (2..=parts.len()).rev().find_map(|end| {
             let name = parts[1..end].join(".");
-            let value = (self.secrets)(&name)?;
+            let value = (self.outside.secrets)(&name)?;
             self.used.borrow_mut().push(name);
             Some((value.into(), end))
         })
+    }
+
+    /// What the run sees of the one that it is a part of: a name of its own, or a node's output. Also
+    /// says how much of the path it takes.
+    fn in_outer(&self, head: &str, second: Option<&str>) -> Option<(&Value, usize)> {
+        let outer = self.run.start.as_ref()?.outer.as_ref()?.value()?;
+        let outputs = outer.get("outputs");
+        match (head, second) {
+            ("outputs", Some(node)) => Some((outputs?.get(node)?, 2)),
+            (node, Some("output"))
+                if outputs.is_some_and(|outputs| outputs.get(node).is_some()) =>
+            {
+                Some((outputs?.get(node)?, 2))
+            }
+            ("outputs", None) => None,
+            (name, _) => Some((outer.get(name)?, 1)),
+        }
     }
 
     fn about_run(&self, name: &str) -> Option<Value> {
@@ -142,6 +175,9 @@ impl Scope for NodeScope<'_> {
         if let Some(output) = self.node_output(head, second.as_deref()) {
             return Some(borrowed(output, 2));
         }
+        if let Some((value, used)) = self.in_outer(head, second.as_deref()) {
+            return Some(borrowed(value, used));
+        }
         let plain = self.run.named_output(head).or_else(|| self.in_input(head));
         if let Some(value) = plain.or_else(|| self.run.program.plan.variables.get(head)) {
             return Some(borrowed(value, 1));
@@ -157,6 +193,7 @@ impl Scope for NodeScope<'_> {
         match (head, name(1)) {
             ("secrets", Some(_)) => self.secret(path).map(|(value, used)| owned(value, used)),
             ("run", Some(fact)) => self.about_run(fact).map(|value| owned(value, 2)),
+            ("links", Some(node)) => (self.outside.links)(node).map(|link| owned(link.into(), 2)),
             ("now", _) => Some(owned(rfc3339(self.now_ms).into(), 1)),
             _ => None,
         }
@@ -173,6 +210,12 @@ impl Scope for NodeScope<'_> {
         let ended = ended.filter(|(_, node)| is_shown(**node) && self.output_of(**node).is_some());
         names.extend(ended.map(|(id, _)| format!("outputs.{id}")));
         names.extend(program.plan.variables.keys().cloned());
+        let outer = self.run.start.as_ref().and_then(|start| start.outer.as_ref()?.value());
+        if let Some(Value::Object(outer)) = outer.map(AsRef::as_ref) {
+            let nodes = outer.get("outputs").and_then(Value::as_object);
+            names.extend(nodes.into_iter().flatten().map(|(id, _)| format!("outputs.{id}")));
+            names.extend(outer.keys().filter(|name| *name != "outputs").cloned());
+        }
         if let Some(input) = self.run.input.as_object() {
             names.extend(input.keys().cloned());
             let data = input.get("input_data").and_then(Value::as_object);

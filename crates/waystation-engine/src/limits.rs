@@ -36,6 +36,14 @@ pub const MODEL_ANSWER_BYTES: usize = 4 << 20;
 /// Bytes that a streamed answer may take on the wire, where each word travels in an event of some
 /// hundred bytes; a longer one fails the call for good.
 pub const MODEL_STREAM_BYTES: usize = 64 << 20;
+/// The longest wait of a node, in milliseconds; a longer one fails the node.
+pub const WAIT_MS_MAX: u64 = 10 * 366 * 24 * 3_600_000;
+/// Items of one node with a body; more fail the node.
+pub const ITEMS_PER_NODE: usize = 100_000;
+/// Items of one node with a body under way at once; a greater wish is refused.
+pub const ITEMS_UNDER_WAY: u32 = 1_000;
+/// Runs within one another; a deeper one fails its node.
+pub const RUN_DEPTH: u32 = 32;
 /// Letters of one line that a node says for its run's log; the rest is cut.
 pub const LOG_LINE_LETTERS: usize = 4_096;
 /// Pieces of a model's answer that a listener may be behind; further ones pass it by.

@@ -5,8 +5,8 @@ use std::sync::Arc;
 use futures_util::future::try_join_all;
 use waystation_core::dialect::instructions::{Compiled, Known, Request, compile};
 use waystation_core::plan::Node;
-use waystation_engine::driver::Submission;
 use waystation_engine::driver::plans::{Definition, source_key};
+use waystation_engine::driver::{Origin, Submission};
 use waystation_engine::provider::structured::check_schema;
 
 use crate::app::App;
@@ -72,6 +72,7 @@ async fn submit(
         name: request.workflow_name.clone(),
         input: request.input(),
         warnings: Vec::new(),
+        origin: Origin::default(),
     };
     let submitted = app.engine.submit(submission).await?;
     Ok(Begun { submitted, definition: Arc::clone(definition) })

@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use serde_json::Value;
 use waystation_core::dialect::pipeline::{Compiled, Request, compile, reply};
-use waystation_engine::driver::Submission;
 use waystation_engine::driver::plans::{Definition, source_key};
+use waystation_engine::driver::{Origin, Submission};
 
 use crate::app::App;
 use crate::begin::{Begun, Refusal};
@@ -23,6 +23,7 @@ pub async fn begin(app: &App, body: &str) -> Result<Begun, Refusal> {
         name: request.workflow_name,
         input: request.input,
         warnings,
+        origin: Origin::default(),
     };
     let submitted = app.engine.submit(submission).await?;
     Ok(Begun { submitted, definition })

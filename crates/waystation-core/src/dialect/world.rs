@@ -13,6 +13,7 @@ use crate::prepare::{Prepared, prepare};
 use crate::program::Program;
 use crate::run::Run;
 use crate::scheduler::{Action, NodeStatus};
+use crate::scope::Outside;
 use crate::usage::Usage;
 
 /// 2026-01-02 03:04:05 UTC.
@@ -168,7 +169,7 @@ impl<S: Services> World<S> {
             return;
         }
         let secrets = |name: &str| (name != "UNKNOWN").then(|| format!("the secret {name}"));
-        match prepare(&self.run, EXECUTION_ID, node, attempt, self.now, &secrets) {
+        match prepare(&self.run, EXECUTION_ID, node, attempt, self.now, Outside::only(&secrets)) {
             Prepared::Skip { reason } => self.record(Fact::NodeSkipped { node, reason }),
             Prepared::Fail(failure) => {
                 let (ending, spent) = (Err(failure), Usage::default());

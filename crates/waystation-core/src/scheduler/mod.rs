@@ -14,7 +14,7 @@ use std::collections::BTreeMap;
 use crate::entry::{Body, Ending, Entry, Fact, Outcome, Timer};
 use crate::error::{Class, Code, Failure};
 use crate::limits::INTERRUPTIONS_PER_NODE;
-use crate::plan::{Node, NodeIndex, OnFailure, Plan, Shape};
+use crate::plan::{Dialect, Node, NodeIndex, OnFailure, Plan, Shape};
 pub use graph::Topology;
 
 /// What has to happen next.
@@ -156,6 +156,8 @@ pub struct Scheduler {
     flow: Flow,
     /// The bodies under way.
     bodies: BTreeMap<NodeIndex, body::State>,
+    /// How many nodes are suspended.
+    suspended: u32,
     deadline_at: Option<u64>,
 }
 
@@ -178,7 +180,7 @@ impl Scheduler {
         };
         let nodes = vec![fresh; rules.plan.nodes.len()];
         let bodies = BTreeMap::new();
-        Scheduler { phase: Phase::New, nodes, flow, bodies, deadline_at: None }
+        Scheduler { phase: Phase::New, nodes, flow, bodies, suspended: 0, deadline_at: None }
     }
 
     /// Where a node stands.
@@ -198,6 +200,11 @@ impl Scheduler {
     pub fn is_worn_out(&self, node: NodeIndex) -> bool {
         let state = &self.nodes[node as usize];
         state.status == NodeStatus::Running && state.starts >= INTERRUPTIONS_PER_NODE
+    }
+
+    /// Whether nodes wait for a moment or for somebody.
+    pub fn has_suspended_nodes(&self) -> bool {
+        self.suspended > 0
     }
 
     /// Whether the end of an item is awaited.
@@ -344,6 +351,7 @@ impl Scheduler {
         state.status = NodeStatus::Suspended;
         state.moment = until.unwrap_or(NEVER);
         actions.extend(state.alarm(node));
+        self.suspended += 1;
         true
     }
 
@@ -389,11 +397,11 @@ impl Scheduler {
         actions: &mut Vec<Action>,
     ) -> bool {
         let policy = rules.plan.nodes[node as usize].retry;
-        self.leave_body(node, actions);
-        let state = &mut self.nodes[node as usize];
         if let Class::Retryable { after_ms } = failure.class
-            && state.attempt < policy.attempts
+            && self.nodes[node as usize].attempt < policy.attempts
         {
+            self.leave(node, actions);
+            let state = &mut self.nodes[node as usize];
             let at = now.saturating_add(retry::wait_ms(policy, state.attempt, after_ms, jitter));
             state.attempt += 1;
             state.starts = 0;
@@ -414,7 +422,7 @@ impl Scheduler {
         how: Settled<'_>,
         actions: &mut Vec<Action>,
     ) -> bool {
-        self.leave_body(node, actions);
+        self.leave(node, actions);
         self.nodes[node as usize].status = how.status();
         if let Settled::Failed(failure) = how
             && rules.plan.on_failure == OnFailure::Stop
@@ -431,8 +439,12 @@ impl Scheduler {
         true
     }
 
-    /// What is still under way of a node's body has no meaning any more.
-    fn leave_body(&mut self, node: NodeIndex, actions: &mut Vec<Action>) {
+    /// Ends the wait of a node that settles or is tried again. What is still under way of its body has no
+    /// meaning any more.
+    fn leave(&mut self, node: NodeIndex, actions: &mut Vec<Action>) {
+        if self.status(node) == NodeStatus::Suspended {
+            self.suspended -= 1;
+        }
         if self.bodies.remove(&node).is_some_and(|body| body.has_items_under_way()) {
             actions.push(Action::Cancel { node });
         }
@@ -453,7 +465,11 @@ impl Scheduler {
             Timer::Deadline => {
                 let Some(limit_ms) = rules.plan.deadline_ms else { return false };
                 let seconds = limit_ms as f64 / 1000.0;
-                let text = format!("Pipeline timed out after {seconds} seconds");
+                let what = match rules.plan.dialect {
+                    Dialect::Graph => "The workflow",
+                    _ => "Pipeline",
+                };
+                let text = format!("{what} timed out after {seconds} seconds");
                 let failure = Failure::fatal(Code::DeadlineExceeded, text);
                 self.end(Outcome::Failed { node: None, failure }, actions)
             }
@@ -481,6 +497,7 @@ impl Scheduler {
             }
         }
         self.bodies.clear();
+        self.suspended = 0;
         self.phase = Phase::Ending(outcome.clone());
         actions.push(Action::Finish { outcome });
         true

@@ -121,7 +121,7 @@ impl Future for Underway {
 }
 
 /// Runs a pure node; a panic in it is a failure of that node.
-pub(super) fn contained(evaluate: impl FnOnce() -> Outcome) -> Outcome {
+pub(super) fn contained<T>(evaluate: impl FnOnce() -> Result<T, Failure>) -> Result<T, Failure> {
     catch_unwind(AssertUnwindSafe(evaluate)).unwrap_or_else(|_| Err(panicked()))
 }
 

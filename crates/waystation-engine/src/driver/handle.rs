@@ -4,9 +4,11 @@ use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use futures_util::{Stream, stream};
-use tokio::sync::{Notify, watch};
-use waystation_core::entry::{Entry, Fact};
+use serde_json::Value;
+use tokio::sync::{Notify, oneshot, watch};
+use waystation_core::entry::{Ending, Entry, Fact};
 use waystation_core::error::{Code, Error};
+use waystation_core::plan::NodeIndex;
 use waystation_core::run::Run;
 
 use super::shared::Shared;
@@ -21,6 +23,35 @@ pub(super) enum Command {
         /// Why, in words for the user.
         reason: String,
     },
+    /// Take note of the end of an item.
+    ItemEnded {
+        /// The node that it is an item of.
+        node: NodeIndex,
+        /// Which item, from 0.
+        item: u32,
+        /// How.
+        ending: Ending,
+    },
+    /// End the wait of a node.
+    Decide {
+        /// Which, and how.
+        decision: Decision,
+        /// Hears when it is durable, or why it cannot be.
+        reply: oneshot::Sender<Result<(), Error>>,
+    },
+}
+
+/// What somebody decides for a node that waits.
+#[derive(Clone, Debug)]
+pub struct Decision {
+    /// The node's id.
+    pub node: String,
+    /// The wait that is meant, where a later one must not be ended by it.
+    pub attempt: Option<u32>,
+    /// One of the node's choices; its first where nothing is said.
+    pub choice: Option<String>,
+    /// What else there is to say.
+    pub data: Value,
 }
 
 /// How far a run has come.
@@ -97,6 +128,14 @@ enum Source {
 impl Finished {
     pub(super) fn now(run: Run) -> Finished {
         Finished(Source::Now(Arc::new(run)))
+    }
+
+    /// The run, if it has ended already.
+    pub(super) fn now_ended(&self) -> Option<Arc<Run>> {
+        match &self.0 {
+            Source::Now(run) => Some(Arc::clone(run)),
+            Source::Later(_) => None,
+        }
     }
 
     /// Waits until the run is durable, so that it will go on whatever happens to this process.

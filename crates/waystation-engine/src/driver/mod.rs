@@ -22,23 +22,24 @@ use std::time::Duration;
 
 use futures_util::Stream;
 use serde_json::Value;
-use tokio::sync::broadcast;
+use tokio::sync::{broadcast, oneshot};
 use waystation_core::entry::{Data, Entry, Start};
 use waystation_core::error::{Code, Error};
 use waystation_core::plan::{NodeIndex, Plan};
-use waystation_core::run::Run;
+use waystation_core::run::{NodeRecord, Run};
 
 use handle::Command;
-pub use handle::Finished;
+pub use handle::{Decision, Finished};
 use live::Live;
 use plans::{Definition, SourceKey};
 use shared::Shared;
-pub use shared::{Health, Parts, Settings};
+pub use shared::{Health, Library, LinkMaker, NoLibrary, Parts, Settings, Stored};
 
 use crate::event::redis::{OutputSink, RedisStatus};
 use crate::id::RunId;
+use crate::node::catalog::Catalog;
 use crate::node::context::Token;
-use crate::store::{RunFilter, RunRow, Status, Store};
+use crate::store::{Claim, Fired, RunFilter, RunRow, Status, Store};
 
 /// The engine. Clones share it.
 #[derive(Clone)]
@@ -60,6 +61,28 @@ pub struct Submission {
     pub input: Value,
     /// What in this request is probably not as its author meant it; goes to the run's log.
     pub warnings: Vec<String>,
+    /// Where it comes from.
+    pub origin: Origin,
+}
+
+/// Where a run comes from, beyond a call that is made once.
+#[derive(Clone, Debug, Default)]
+pub struct Origin {
+    /// The version of a stored definition.
+    pub version: Option<u32>,
+    /// What tells the call from its repetition: a second one is refused as a conflict.
+    pub claim: Option<Claim>,
+    /// The trigger that began it: refused as a conflict if this occurrence has begun one already.
+    pub fired: Option<Fired>,
+}
+
+/// How another try at a run differs from it.
+#[derive(Clone, Debug, Default)]
+pub struct Again {
+    /// The id of the first node that runs again, with all that follow from it.
+    pub from: Option<String>,
+    /// Another input. Nodes that completed before keep their results all the same.
+    pub input: Option<Value>,
 }
 
 /// A run that has begun.
@@ -92,51 +115,50 @@ impl Engine {
         source: SourceKey,
         compile: impl FnOnce() -> Result<(Plan, Vec<String>), E>,
     ) -> Result<Arc<Definition>, E> {
-        if let Some(known) = self.shared.plans.known(&source) {
-            return Ok(known);
-        }
-        let (plan, warnings) = compile()?;
-        Ok(self.shared.plans.add(source, plan, warnings)?)
+        self.shared.plans.define(source, compile)
     }
 
     /// Begins a run. Dropping what it gives does not stop the run.
     pub async fn submit(&self, submission: Submission) -> Result<Submitted, Error> {
-        let Submission { definition, workflow, namespace, name, input, warnings } = submission;
+        let Submission { definition, workflow, namespace, name, input, warnings, origin } =
+            submission;
         let start = Start {
             plan: definition.program.hash.to_string(),
             workflow,
             namespace,
             name,
             input: Data::from(input),
+            version: origin.version,
+            trigger: origin.fired.as_ref().map(|fired| fired.trigger.clone()),
             ..Start::default()
         };
-        self.begin(&definition, start, warnings, None).await
+        let live = Live::begin(&self.shared, &definition, start, warnings, Vec::new());
+        self.launch(live.coming_from(origin)).await
     }
 
-    async fn begin(
-        &self,
-        definition: &Definition,
-        start: Start,
-        warnings: Vec<String>,
-        reuse: Option<&Run>,
-    ) -> Result<Submitted, Error> {
+    async fn launch(&self, live: Live) -> Result<Submitted, Error> {
         self.shared.admit()?;
-        let live = Live::begin(&self.shared, definition, start, warnings, reuse);
         let id = live.id();
         let finished = live.launch().await?;
         Ok(Submitted { id, finished })
     }
 
-    /// Begins another try at a finished run: same plan and input, completed nodes keep their results.
-    pub async fn retry(&self, id: RunId) -> Result<Submitted, Error> {
+    /// Begins another try at a finished run, on the same plan: completed nodes keep their results, but for
+    /// those that it asks to run again.
+    pub async fn retry(&self, id: RunId, again: Again) -> Result<Submitted, Error> {
         let previous = self.run(id).await?;
         let ended = previous.outcome.is_some();
         let Some(start) = previous.start.as_deref().filter(|_| ended) else {
             return Err(Error::new(Code::Conflict, format!("Run {id} is still running")));
         };
         let definition = self.shared.definition(&start.plan).await?;
-        let start = Start { retry_of: Some(id.to_string()), ..start.clone() };
-        self.begin(&definition, start, Vec::new(), Some(&previous)).await
+        let reuse = reused(&previous, again.from.as_deref())?;
+        let input = again.input.map_or_else(|| start.input.clone(), Data::from);
+        let (retry_of, parent) = (Some(id.to_string()), None);
+        let start = Start { retry_of, parent, input, ..start.clone() };
+        let version = start.version;
+        let live = Live::begin(&self.shared, &definition, start, Vec::new(), reuse);
+        self.launch(live.coming_from(Origin { version, ..Origin::default() })).await
     }
 
     /// Asks a run to end, and waits until it has.
@@ -158,10 +180,34 @@ impl Engine {
 
     /// Everything known about a run.
     pub async fn run(&self, id: RunId) -> Result<Run, Error> {
+        self.shared.replay(id).await
+    }
+
+    /// Ends the wait of a node as somebody has decided, and answers when that is durable.
+    pub async fn decide(&self, id: RunId, decision: Decision) -> Result<(), Error> {
+        let row = self.row(id).await?;
+        if row.status != Status::Running {
+            let text = format!("Run {id} has already {}", ended_how(row.status));
+            return Err(Error::new(Code::RunEnded, text));
+        }
+        let (reply, answer) = oneshot::channel();
+        drop(self.shared.ensure_live(id));
+        self.shared.command(id, Command::Decide { decision, reply });
+        let gone = |_| Err(Error::new(Code::RunEnded, format!("Run {id} has just ended")));
+        answer.await.unwrap_or_else(gone)
+    }
+
+    /// Everything known about a run, and its journal.
+    pub async fn history(&self, id: RunId) -> Result<(Run, Vec<Entry>), Error> {
         let row = self.row(id).await?;
         let definition = self.shared.definition(&row.plan).await?;
         let entries = self.shared.store.journal(id, 0).await?;
-        Ok(Run::replay(Arc::clone(&definition.program), &entries))
+        Ok((Run::replay(Arc::clone(&definition.program), &entries), entries))
+    }
+
+    /// The node types that definitions may use.
+    pub fn catalog(&self) -> &Catalog {
+        self.shared.registry.catalog()
     }
 
     /// A run's line in lists.
@@ -226,4 +272,18 @@ fn ended_how(status: Status) -> &'static str {
         Status::Cancelled => "been cancelled",
         other => other.as_str(),
     }
+}
+
+/// What is known of the nodes that another try does not run again.
+fn reused(previous: &Run, from: Option<&str>) -> Result<Vec<NodeRecord>, Error> {
+    let mut records = previous.nodes.clone();
+    let Some(from) = from else { return Ok(records) };
+    let program = &previous.program;
+    let Some(node) = program.by_id.get(from) else {
+        return Err(Error::new(Code::RequestInvalid, format!("The run has no node {from}")));
+    };
+    for node in program.downstream(*node) {
+        records[node as usize] = NodeRecord::default();
+    }
+    Ok(records)
 }

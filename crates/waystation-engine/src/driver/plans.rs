@@ -49,7 +49,7 @@ impl<K> Weighter<K, Arc<Definition>> for BySize {
 }
 
 /// The definitions at hand, by source and by plan.
-pub(crate) struct Plans {
+pub struct Plans {
     by_source: Cache<SourceKey, Arc<Definition>, BySize>,
     by_hash: Cache<Arc<str>, Arc<Definition>, BySize>,
 }
@@ -63,11 +63,24 @@ impl Plans {
         }
     }
 
-    pub(super) fn known(&self, source: &SourceKey) -> Option<Arc<Definition>> {
+    /// The definition with this source, compiled now if it was not seen before.
+    pub fn define<E: From<Error>>(
+        &self,
+        source: SourceKey,
+        compile: impl FnOnce() -> Result<(Plan, Vec<String>), E>,
+    ) -> Result<Arc<Definition>, E> {
+        if let Some(known) = self.known(&source) {
+            return Ok(known);
+        }
+        let (plan, warnings) = compile()?;
+        Ok(self.add(source, plan, warnings)?)
+    }
+
+    fn known(&self, source: &SourceKey) -> Option<Arc<Definition>> {
         self.by_source.get(source)
     }
 
-    pub(super) fn add(
+    fn add(
         &self,
         source: SourceKey,
         plan: Plan,

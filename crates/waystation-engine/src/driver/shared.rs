@@ -6,8 +6,9 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use async_trait::async_trait;
 use futures_util::FutureExt;
-use tokio::sync::{Notify, Semaphore, watch};
+use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, watch};
 use waystation_core::entry::Entry;
 use waystation_core::error::{Code, Error};
 use waystation_core::plan::Budget;
@@ -17,12 +18,13 @@ use super::handle::{Command, End, Finished, Handle, Progress};
 use super::live::Live;
 use super::meters::Meters;
 use super::plans::{Definition, Plans};
+use super::unknown_run;
 use crate::egress::HttpClient;
 use crate::event::redis::{OutputSink, RedisStatus};
 use crate::event::signature::SigningKey;
 use crate::event::webhook::Courier;
 use crate::id::RunId;
-use crate::limits::{NODES_LIVE, RESULT_BYTES_PER_RUN, RUNS_LIVE, WEBHOOK_PATIENCE};
+use crate::limits::{NODES_LIVE, RESULT_BYTES_PER_RUN, RUN_DEPTH, RUNS_LIVE, WEBHOOK_PATIENCE};
 use crate::node::Registry;
 use crate::node::context::RunContext;
 use crate::secret::Vault;
@@ -45,8 +47,47 @@ pub struct Parts {
     pub webhook_key: Option<Arc<SigningKey>>,
     /// Where outputs are written as well.
     pub outputs: Option<OutputSink>,
+    /// The stored workflows that runs may begin.
+    pub library: Arc<dyn Library>,
+    /// Makes the links by which somebody ends a wait.
+    pub links: Option<LinkMaker>,
     /// Bounds and times.
     pub settings: Settings,
+}
+
+/// Makes the link by which somebody ends the wait of a node: of a run, the node's id, and its attempt.
+pub type LinkMaker = Arc<dyn Fn(RunId, &str, u32) -> String + Send + Sync>;
+
+/// Stored workflows, as something that runs.
+#[async_trait]
+pub trait Library: Send + Sync + 'static {
+    /// A workflow in a version, or in the present one.
+    async fn stored(
+        &self,
+        plans: &Plans,
+        workflow: &str,
+        version: Option<u32>,
+    ) -> Result<Stored, Error>;
+}
+
+/// A stored workflow, ready to run.
+pub struct Stored {
+    /// What runs.
+    pub definition: Arc<Definition>,
+    /// Its version.
+    pub version: u32,
+    /// What people call it.
+    pub name: Option<String>,
+}
+
+/// No stored workflows.
+pub struct NoLibrary;
+
+#[async_trait]
+impl Library for NoLibrary {
+    async fn stored(&self, _: &Plans, id: &str, _: Option<u32>) -> Result<Stored, Error> {
+        Err(Error::new(Code::NotFound, format!("Workflow with ID {id} not found")))
+    }
 }
 
 /// An engine's bounds and times.
@@ -101,6 +142,11 @@ pub(super) struct Shared {
     pub(super) vault: Arc<Vault>,
     pub(super) courier: Courier,
     pub(super) outputs: Option<OutputSink>,
+    pub(super) library: Arc<dyn Library>,
+    pub(super) links: Option<LinkMaker>,
+    /// The places for runs within others, by how deep they are: those further down never wait for those
+    /// further up.
+    rooms: Vec<Arc<Semaphore>>,
     pub(super) settings: Settings,
     pub(super) plans: Arc<Plans>,
     pub(super) permits: Arc<Semaphore>,
@@ -116,7 +162,19 @@ pub(super) struct Shared {
 
 impl Shared {
     pub(super) fn new(parts: Parts) -> Shared {
-        let Parts { store, registry, vault, client, webhook_key, outputs, settings } = parts;
+        let Parts {
+            store,
+            registry,
+            vault,
+            client,
+            webhook_key,
+            outputs,
+            library,
+            links,
+            settings,
+        } = parts;
+        let room = || Arc::new(Semaphore::new(settings.runs_live));
+        let rooms = (0..=RUN_DEPTH).map(|_| room()).collect();
         let plans = Arc::new(Plans::new());
         let courier = Courier::new(Arc::clone(&store), Arc::clone(&plans), client, webhook_key);
         Shared {
@@ -126,6 +184,9 @@ impl Shared {
             vault,
             courier,
             outputs,
+            library,
+            links,
+            rooms,
             permits: Arc::new(Semaphore::new(settings.nodes_live)),
             settings,
             plans,
@@ -161,6 +222,21 @@ impl Shared {
             return Err(Error::new(Code::Busy, text));
         }
         Ok(())
+    }
+
+    /// A place for a run so deep within others, waiting for one.
+    pub(super) async fn room_at(&self, depth: u32) -> Option<OwnedSemaphorePermit> {
+        // The semaphores are never closed.
+        let room = self.rooms.get(depth as usize)?;
+        Arc::clone(room).acquire_owned().await.ok()
+    }
+
+    /// Everything known about a run.
+    pub(super) async fn replay(&self, id: RunId) -> Result<Run, Error> {
+        let row = self.store.run(id).await?.ok_or_else(|| unknown_run(id))?;
+        let definition = self.definition(&row.plan).await?;
+        let entries = self.store.journal(id, 0).await?;
+        Ok(Run::replay(Arc::clone(&definition.program), &entries))
     }
 
     pub(super) async fn definition(&self, plan: &str) -> Result<Arc<Definition>, Error> {
@@ -232,9 +308,23 @@ impl Shared {
         unwatched
     }
 
-    pub(super) fn finish(&self, id: RunId, handle: &Handle, run: Run) {
+    pub(super) fn finish(self: &Arc<Self>, id: RunId, handle: &Handle, run: Run) {
         self.handles().remove(&id);
+        self.tell_parent(&run);
         handle.end(End::Finished(Arc::new(run)));
+    }
+
+    /// Tells the run that an ended one is a part of. One that is not in memory finds out when it is.
+    fn tell_parent(self: &Arc<Self>, run: &Run) {
+        let parent = run.start.as_ref().and_then(|start| start.parent.as_ref());
+        let Some((parent, ending)) = parent.zip(run.ending()) else { return };
+        let Ok(id) = parent.run.parse::<RunId>() else { return };
+        let told = self.handles().get(&id).map(|handle| {
+            handle.send(Command::ItemEnded { node: parent.node, item: parent.item, ending });
+        });
+        if told.is_none() {
+            drop(self.ensure_live(id));
+        }
     }
 
     /// Tells the readers of the journal what has become durable.

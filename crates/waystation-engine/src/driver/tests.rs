@@ -18,7 +18,7 @@ use waystation_core::run::Run;
 use waystation_core::usage::Usage;
 
 use super::plans::source_key;
-use super::{Engine, Parts, Settings, Submission, Submitted};
+use super::{Again, Engine, NoLibrary, Origin, Parts, Settings, Submission, Submitted};
 use crate::egress::{HttpClient, Policy, Reach};
 use crate::limits::EFFECTS_PER_RUN;
 use crate::node::{Call, Effect, NodeType, Outcome, Registry};
@@ -90,6 +90,8 @@ fn engine(store: Arc<dyn Store>, probe: &Arc<Probe>, settings: Settings) -> Engi
         client,
         webhook_key: None,
         outputs: None,
+        library: Arc::new(NoLibrary),
+        links: None,
         settings,
     })
 }
@@ -142,7 +144,8 @@ async fn submit(engine: &Engine, plan: &Plan) -> Result<Submitted, Error> {
         engine.define::<Error>(source_key(&[&source]), || Ok((plan.clone(), Vec::new()))).unwrap();
     let (workflow, namespace) = ("w".into(), "n".into());
     let (input, warnings) = (json!({}), Vec::new());
-    let submission = Submission { definition, workflow, namespace, name: None, input, warnings };
+    let (name, origin) = (None, Origin::default());
+    let submission = Submission { definition, workflow, namespace, name, input, warnings, origin };
     engine.submit(submission).await
 }
 
@@ -364,7 +367,7 @@ async fn another_try_keeps_the_results_of_what_completed() {
     let nodes = vec![node(0, "probe", json!({})), node(1, "probe", json!({ "does": "panic" }))];
     let id = submit(&engine, &plan(nodes, true)).await.unwrap();
     let failed = id.finished.wait().await.unwrap();
-    let again = engine.retry(id.id).await.unwrap().finished.wait().await.unwrap();
+    let again = engine.retry(id.id, Again::default()).await.unwrap().finished.wait().await.unwrap();
     assert_eq!(probe.calls.load(Ordering::SeqCst), 3, "the first node ran once");
     assert_eq!(again.nodes[0].output, failed.nodes[0].output);
     let first = again.start.as_ref().unwrap().retry_of.clone();

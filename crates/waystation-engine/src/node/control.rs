@@ -1,6 +1,6 @@
 //! `start`, `end` and `merge`: where a graph begins, ends and joins.
 
-use serde_json::{Map, Value};
+use serde_json::Value;
 
 use super::{Outcome, PureCall};
 
@@ -14,13 +14,17 @@ pub(super) fn end(call: &mut PureCall<'_>) -> Outcome {
     if let Some(output) = call.config.get_mut("output") {
         return Ok(output.take().into());
     }
+    Ok(upstream(call).into())
+}
+
+/// The results that lead to a node: the only one as it is, several by id.
+pub(super) fn upstream(call: &PureCall<'_>) -> Value {
     let mut upstream = (call.upstream)();
     if upstream.len() == 1 {
-        return Ok(upstream.remove(0).1.as_ref().clone().into());
+        return upstream.remove(0).1.as_ref().clone();
     }
-    let results: Map<String, Value> =
-        upstream.into_iter().map(|(id, value)| (id, value.as_ref().clone())).collect();
-    Ok(Value::Object(results).into())
+    let results = upstream.into_iter().map(|(id, value)| (id, value.as_ref().clone()));
+    Value::Object(results.collect())
 }
 
 /// Gives nothing: it stands for the end of waiting.
@@ -29,11 +33,35 @@ pub(super) fn merge(_: &mut PureCall<'_>) -> Outcome {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod testing {
     use std::sync::Arc;
 
+    use serde_json::{Value, json};
+
+    use super::PureCall;
+
+    /// Evaluates something for a node that these results lead to, in a run with the input
+    /// `{"name": "Ada"}`.
+    pub(in crate::node) fn call<T>(
+        config: Value,
+        upstream: &[(&str, Value)],
+        node: fn(&mut PureCall<'_>) -> T,
+    ) -> T {
+        let upstream: Vec<_> =
+            upstream.iter().map(|(id, value)| (id.to_string(), Arc::new(value.clone()))).collect();
+        let input = json!({ "name": "Ada" });
+        let upstream = || upstream.clone();
+        let (outputs, names) = (&[], &json!({ "input": input }));
+        let input = &input;
+        node(&mut PureCall { config, outputs, holds: None, input, names, upstream: &upstream })
+    }
+}
+
+#[cfg(test)]
+mod tests {
     use serde_json::json;
 
+    use super::testing::call;
     use super::*;
 
     fn output(
@@ -41,14 +69,7 @@ mod tests {
         config: Value,
         upstream: &[(&str, Value)],
     ) -> Value {
-        let upstream: Vec<_> =
-            upstream.iter().map(|(id, value)| (id.to_string(), Arc::new(value.clone()))).collect();
-        let input = json!({ "name": "Ada" });
-        let upstream = || upstream.clone();
-        let (outputs, names) = (&[], &Value::Null);
-        let mut call =
-            PureCall { config, outputs, holds: None, input: &input, names, upstream: &upstream };
-        node(&mut call).unwrap().output
+        call(config, upstream, node).unwrap().output
     }
 
     #[test]

@@ -7,7 +7,9 @@ mod condition;
 pub mod context;
 mod control;
 mod decide;
+mod delay;
 pub mod endpoint;
+mod foreach;
 pub mod http;
 mod judge;
 mod llm;
@@ -15,13 +17,16 @@ mod model;
 mod router;
 mod set;
 pub mod spec;
+mod subworkflow;
 mod thread;
+pub mod wait;
 
 use std::collections::HashMap;
 use std::sync::Arc;
 
 use async_trait::async_trait;
 use serde_json::{Map, Value};
+use waystation_core::entry::{Body, Ending};
 use waystation_core::error::Failure;
 use waystation_core::expr::Scope;
 
@@ -98,6 +103,19 @@ pub enum NodeType {
     Pure(fn(&mut PureCall<'_>) -> Outcome),
     /// With effects outside.
     Effect(Arc<dyn Effect>),
+    /// Waits for a moment or for somebody, without being in memory meanwhile.
+    Wait(fn(&mut PureCall<'_>) -> std::result::Result<Wait, Failure>),
+    /// Runs a plan of its own, once for each of its items.
+    Body(fn(&mut PureCall<'_>) -> std::result::Result<Body, Failure>),
+}
+
+/// What a node waits for.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Wait {
+    /// How long; for ever where nothing is said.
+    pub for_ms: Option<u64>,
+    /// How the node ends then.
+    pub then: Ending,
 }
 
 /// All node types by name.
@@ -125,6 +143,13 @@ impl Registry {
         registry.add("choose", effect(Arc::new(choose::Choose { models: models() })));
         registry.add("decide", effect(Arc::new(decide::Decide { models: models() })));
         registry.add("router", effect(Arc::new(router::Router { client: client() })));
+        registry.add("delay", NodeType::Wait(delay::delay));
+        registry.add("wait", NodeType::Wait(wait::wait));
+        registry.add("foreach", NodeType::Body(foreach::foreach));
+        registry.add("subworkflow", NodeType::Body(subworkflow::subworkflow));
+        for spec in [delay::spec(), wait::spec(), foreach::spec(), subworkflow::spec()] {
+            registry.describe(spec);
+        }
         let agent = agent::Agent { client: client(), models: models() };
         registry.add("agent", effect(Arc::new(agent)));
         registry

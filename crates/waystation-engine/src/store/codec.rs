@@ -7,7 +7,7 @@ use ring::digest;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
-use waystation_core::entry::{Data, Entry, Fact};
+use waystation_core::entry::{Data, Entry};
 
 use super::{Result, StoreError};
 use crate::limits;
@@ -42,7 +42,7 @@ pub(crate) struct Payload {
 /// Turns the entries of one append into bytes, with large values set aside.
 pub(crate) fn encode(mut entries: Vec<Entry>) -> Result<Batch> {
     let mut payloads = Vec::new();
-    for data in entries.iter_mut().filter_map(|entry| data_of(&mut entry.fact)) {
+    for data in entries.iter_mut().flat_map(|entry| entry.fact.values_mut()) {
         payloads.extend(set_aside(data)?);
     }
     let count = u32::try_from(entries.len()).map_err(StoreError::failed)?;
@@ -55,7 +55,7 @@ pub(crate) fn decode(
     mut resolve: impl FnMut(&str) -> Result<Arc<Value>>,
 ) -> Result<Vec<Entry>> {
     let mut entries: Vec<Entry> = unpack(blob)?;
-    for data in entries.iter_mut().filter_map(|entry| data_of(&mut entry.fact)) {
+    for data in entries.iter_mut().flat_map(|entry| entry.fact.values_mut()) {
         if let Data::Stored { hash, .. } = data {
             *data = Data::Value(resolve(hash)?);
         }
@@ -114,15 +114,6 @@ fn decompress(compressed: &[u8]) -> Result<Vec<u8>> {
     lz4_flex::block::decompress(block, size).map_err(StoreError::failed)
 }
 
-/// The value that a fact carries.
-fn data_of(fact: &mut Fact) -> Option<&mut Data> {
-    match fact {
-        Fact::RunStarted(start) => Some(&mut start.input),
-        Fact::NodeCompleted { output, .. } => Some(output),
-        _ => None,
-    }
-}
-
 /// Replaces a large value by its hash and gives the value back as a payload.
 fn set_aside(data: &mut Data) -> Result<Option<Payload>> {
     let Data::Value(value) = data else {
@@ -166,7 +157,7 @@ mod tests {
 
     use proptest::prelude::*;
     use serde_json::{Map, json};
-    use waystation_core::entry::{Outcome, Start};
+    use waystation_core::entry::{Fact, Outcome, Start};
 
     use super::*;
 

@@ -1,10 +1,13 @@
 //! What every store does. Each backend runs this suite in its tests.
 
+mod workflows;
+
 use std::sync::Arc;
 
 use serde_json::{Map, Value, json};
 use waystation_core::entry::{Data, Entry, Fact, Outcome, Start};
 use waystation_core::error::Code;
+use waystation_core::plan::Dialect;
 use waystation_core::usage::Usage;
 
 use super::{
@@ -34,6 +37,7 @@ pub(crate) async fn run<S: Store>(fresh: impl Fn() -> S) {
     answers_are_kept_for_their_time(&fresh()).await;
     spending_is_summed_up_by_day_and_workflow(&fresh()).await;
     refused_appends_spend_nothing(&fresh()).await;
+    workflows::run(&fresh).await;
     fresh().ping().await.unwrap();
 }
 
@@ -73,6 +77,11 @@ pub(crate) fn new_run() -> NewRun {
         plan_json: Arc::from(&b"{\"nodes\":[]}"[..]),
         created: 1_000,
         webhook: false,
+        dialect: Dialect::Pipeline,
+        version: None,
+        parent: None,
+        claim: None,
+        fired: None,
     }
 }
 
@@ -121,6 +130,9 @@ async fn a_run_lives_from_its_first_append_to_its_last(store: &impl Store) {
         created: 1_000,
         finished: None,
         error: None,
+        dialect: Dialect::Pipeline,
+        version: None,
+        parent: None,
     };
     assert_eq!(store.run(id).await.unwrap(), Some(row.clone()));
     assert_eq!(store.next_batch(id).await.unwrap(), 1);
@@ -272,7 +284,18 @@ async fn lists_are_filtered_and_paged(store: &impl Store) {
         (RunFilter { status: failed, ..all() }, &[11, 8, 5, 2]),
         (RunFilter { status: Some(Status::Cancelled), ..all() }, &[]),
         (RunFilter { workflow: Some("none".into()), ..all() }, &[]),
-        (RunFilter { workflow: sums, namespace: other, status: failed, before, limit: 9 }, &[2]),
+        (RunFilter { offset: 2, limit: 2, ..all() }, &[9, 8]),
+        (
+            RunFilter {
+                workflow: sums,
+                namespace: other,
+                status: failed,
+                before,
+                limit: 9,
+                ..all()
+            },
+            &[2],
+        ),
     ] {
         let label = format!("{filter:?}");
         let rows = store.runs(filter).await.unwrap();

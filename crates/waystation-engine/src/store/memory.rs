@@ -6,13 +6,16 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use async_trait::async_trait;
 use waystation_core::entry::Entry;
 use waystation_core::error::Code;
+use waystation_core::plan::Dialect;
 use waystation_core::usage::Usage;
 
 use super::{
-    Append, BlockRow, Cursor, CursorState, Finished, NewRun, Progress, Result, RunFilter, RunRow,
-    Status, Store, day_of, ended, fenced, spent_by_day,
+    Append, BlockRow, Changed, ChildRow, Claim, Cursor, CursorState, Expected, Finished, Fired,
+    NewRun, NewTrigger, Progress, Result, RunFilter, RunRow, Status, Store, TriggerKind,
+    TriggerRow, VersionLine, WorkflowChange, WorkflowFilter, WorkflowLine, WorkflowRow, conflict,
+    day_of, ended, fenced, spent_by_day,
 };
-use crate::id::{RunId, now_ms};
+use crate::id::{RunId, WorkflowId, now_ms};
 
 /// A store in memory.
 #[derive(Debug, Default)]
@@ -33,12 +36,18 @@ struct State {
     answers: HashMap<String, (u64, Vec<u8>)>,
     /// By day, namespace and workflow.
     spending: BTreeMap<(u64, String, String), Usage>,
+    /// All versions, the present one last, and what each is for.
+    workflows: BTreeMap<WorkflowId, Vec<(WorkflowRow, Option<String>)>>,
+    triggers: Vec<TriggerRow>,
+    claims: HashMap<String, (Claim, RunId)>,
 }
 
 #[derive(Debug)]
 struct Run {
     row: RunRow,
     wake_at: Option<u64>,
+    /// Where it is a part of another: the node and the item.
+    place: (u32, u32),
     batches: BTreeMap<u32, Vec<Entry>>,
 }
 
@@ -53,10 +62,29 @@ impl State {
     fn start(&mut self, id: RunId, new: NewRun) {
         let plan = new.plan.to_string();
         self.plans.entry(new.plan).or_insert(new.plan_json);
-        let NewRun { workflow, namespace, name, created, .. } = new;
-        let (status, finished, error) = (Status::Running, None, None);
-        let row = RunRow { id, workflow, namespace, name, plan, status, created, finished, error };
-        self.runs.insert(id, Run { row, wake_at: None, batches: BTreeMap::new() });
+        let NewRun { workflow, namespace, name, created, dialect, version, .. } = new;
+        let row = RunRow {
+            id,
+            workflow,
+            namespace,
+            name,
+            plan,
+            status: Status::Running,
+            created,
+            finished: None,
+            error: None,
+            dialect,
+            version,
+            parent: new.parent.map(|(parent, ..)| parent),
+        };
+        let place = new.parent.map_or((0, 0), |(_, node, item)| (node, item));
+        self.runs.insert(id, Run { row, wake_at: None, place, batches: BTreeMap::new() });
+        if let Some(claim) = new.claim {
+            self.claims.insert(claim.key.clone(), (claim, id));
+        }
+        if let Some(fired) = new.fired {
+            self.fire(&fired);
+        }
         self.unfinished.insert(id);
         if new.webhook {
             let state = CursorState::Active;
@@ -66,8 +94,111 @@ impl State {
         }
     }
 
+    /// Refuses what has begun already.
+    fn admit(&self, new: &NewRun) -> Result<()> {
+        let taken = |(parent, node, item)| {
+            let mut runs = self.runs.values().filter(|run| run.row.parent == Some(parent));
+            runs.any(|run| run.place == (node, item))
+        };
+        let is_claimed = |claim: &Claim| self.claimed(&claim.key, new.created).is_some();
+        let may_fire = |fired: &Fired| {
+            let mut found = self.triggers.iter().filter(|trigger| is_of(trigger, fired));
+            found.any(|row| fired.occurrence.is_none() || row.next_at == fired.occurrence)
+        };
+        if new.parent.is_some_and(taken)
+            || new.claim.as_ref().is_some_and(is_claimed)
+            || !new.fired.as_ref().is_none_or(may_fire)
+        {
+            return Err(conflict("it has begun already"));
+        }
+        Ok(())
+    }
+
+    fn fire(&mut self, fired: &Fired) {
+        for row in self.triggers.iter_mut().filter(|row| is_of(row, fired)) {
+            row.last_at = Some(fired.at);
+            row.fired += 1;
+            if fired.occurrence.is_some() {
+                row.next_at = fired.next_at;
+            }
+        }
+    }
+
+    fn claimed(&self, key: &str, now: u64) -> Option<(RunId, [u8; 32])> {
+        let (claim, run) = self.claims.get(key)?;
+        (claim.expires > now).then_some((*run, claim.fingerprint))
+    }
+
+    fn change_workflow(&mut self, change: WorkflowChange) -> Changed {
+        let WorkflowChange { id, name, status, description, definition, at, .. } = change;
+        let present = self.workflows.get(&id).and_then(|all| Some(all.last()?.0.version));
+        match (present, change.expected) {
+            (Some(_), Expected::Absent) => return Changed::Exists,
+            (None, Expected::Any | Expected::Version(_)) => return Changed::Missing,
+            (Some(present), Expected::Version(wanted)) if present != wanted => {
+                return Changed::Stale { present };
+            }
+            _ => {}
+        }
+        let others = || self.triggers.iter().filter(|row| row.workflow != id);
+        let mut paths = change.triggers.iter().filter_map(|trigger| trigger.path.clone());
+        if let Some(path) = paths.find(|path| others().any(|row| row.path.as_ref() == Some(path))) {
+            return Changed::PathTaken { path };
+        }
+        let version = present.unwrap_or(0) + 1;
+        let versions = self.workflows.entry(id).or_default();
+        let created = versions.first().map_or(at, |(first, _)| first.created);
+        let definition = Arc::new(definition);
+        let row = WorkflowRow { id, version, name, status, created, updated: at, definition };
+        versions.push((row, description));
+        self.replace_triggers(id, change.triggers);
+        Changed::Done { version }
+    }
+
+    fn replace_triggers(&mut self, workflow: WorkflowId, triggers: Vec<NewTrigger>) {
+        let (before, mut all): (Vec<TriggerRow>, Vec<TriggerRow>) =
+            self.triggers.drain(..).partition(|row| row.workflow == workflow);
+        for trigger in triggers {
+            let NewTrigger { id, kind, settings, path, enabled, next_at } = trigger;
+            let kept = before.iter().find(|row| row.id == id && row.kind == kind);
+            let same = kept.filter(|row| row.settings == settings && row.next_at.is_some());
+            let next_at = same.map_or(next_at, |row| row.next_at);
+            let (last_at, fired) = kept.map_or((None, 0), |row| (row.last_at, row.fired));
+            all.push(TriggerRow {
+                workflow,
+                id,
+                kind,
+                settings,
+                path,
+                enabled,
+                next_at,
+                last_at,
+                fired,
+            });
+        }
+        all.sort_by(|a, b| (a.workflow, &a.id).cmp(&(b.workflow, &b.id)));
+        self.triggers = all;
+    }
+
+    fn child_row(&self, id: RunId) -> Option<ChildRow> {
+        let run = self.runs.get(&id)?;
+        let (node, item) = run.place;
+        Some(ChildRow { run: id, node, item, status: run.row.status })
+    }
+
+    fn children(&self, parent: RunId) -> Vec<ChildRow> {
+        let runs = self.runs.values().filter(|run| run.row.parent == Some(parent));
+        let mut rows: Vec<_> = runs.filter_map(|run| self.child_row(run.row.id)).collect();
+        rows.sort_by_key(|row| (row.node, row.item));
+        rows
+    }
+
     fn finish(&mut self, id: RunId, finished: Finished) {
         self.unfinished.remove(&id);
+        let parent = self.runs.get(&id).and_then(|run| run.row.parent);
+        if let Some(run) = parent.and_then(|parent| self.runs.get_mut(&parent)) {
+            run.wake_at = run.wake_at.map(|at| at.min(finished.at));
+        }
         if let Some(run) = self.runs.get_mut(&id) {
             run.row.status = finished.status;
             run.row.finished = Some(finished.at);
@@ -79,7 +210,10 @@ impl State {
     fn append(&mut self, append: Append) -> Result<()> {
         let Append { run: id, batch, first_seq: _, entries, new_run, wake_at, finished } = append;
         match (new_run, self.runs.get(&id)) {
-            (Some(new), None) => self.start(id, new),
+            (Some(new), None) => {
+                self.admit(&new)?;
+                self.start(id, new);
+            }
             (Some(_), Some(_)) => return Err(fenced(id)),
             (None, Some(run)) if run.row.status != Status::Running => return Err(ended(id)),
             (None, Some(run)) if run.batches.contains_key(&batch) => return Err(fenced(id)),
@@ -121,12 +255,19 @@ impl State {
         self.progress.retain(|progress| progress.received >= before);
         self.answers.retain(|_, (expires, _)| *expires > now_ms());
         self.spending.retain(|(day, ..), _| *day >= day_of(before));
+        self.claims.retain(|_, (claim, _)| claim.expires > now_ms());
         expired.len()
     }
 }
 
+fn is_of(row: &TriggerRow, fired: &Fired) -> bool {
+    row.workflow == fired.workflow && row.id == fired.trigger
+}
+
 fn matches(filter: &RunFilter, row: &RunRow) -> bool {
-    filter.workflow.as_ref().is_none_or(|workflow| *workflow == row.workflow)
+    row.parent.is_none()
+        && filter.dialect.is_none_or(|dialect| dialect == row.dialect)
+        && filter.workflow.as_ref().is_none_or(|workflow| *workflow == row.workflow)
         && filter.namespace.as_ref().is_none_or(|namespace| *namespace == row.namespace)
         && filter.status.is_none_or(|status| status == row.status)
         && filter.before.is_none_or(|before| row.id < before)
@@ -161,7 +302,141 @@ impl Store for MemoryStore {
     async fn runs(&self, filter: RunFilter) -> Result<Vec<RunRow>> {
         let state = self.state();
         let rows = state.runs.values().rev().map(|run| &run.row);
-        Ok(rows.filter(|row| matches(&filter, row)).take(filter.limit).cloned().collect())
+        let rows = rows.filter(|row| matches(&filter, row)).skip(filter.offset);
+        Ok(rows.take(filter.limit).cloned().collect())
+    }
+
+    async fn count_jobs(&self, filter: &RunFilter) -> Result<u64> {
+        let (workflow, status) = (filter.workflow.clone(), filter.status);
+        let dialect = Some(Dialect::Graph);
+        let filter = RunFilter { workflow, status, dialect, ..RunFilter::default() };
+        let state = self.state();
+        Ok(state.runs.values().filter(|run| matches(&filter, &run.row)).count() as u64)
+    }
+
+    async fn children(&self, parent: RunId) -> Result<Vec<ChildRow>> {
+        Ok(self.state().children(parent))
+    }
+
+    async fn child(&self, parent: RunId, node: u32, item: u32) -> Result<Option<ChildRow>> {
+        let children = self.state().children(parent);
+        Ok(children.into_iter().find(|row| (row.node, row.item) == (node, item)))
+    }
+
+    async fn change_workflow(&self, change: WorkflowChange) -> Result<Changed> {
+        Ok(self.state().change_workflow(change))
+    }
+
+    async fn workflow(&self, id: &WorkflowId, version: Option<u32>) -> Result<Option<WorkflowRow>> {
+        let state = self.state();
+        let Some(versions) = state.workflows.get(id) else { return Ok(None) };
+        let mut wanted = versions.iter().rev().map(|(row, _)| row);
+        Ok(wanted.find(|row| version.is_none_or(|version| row.version == version)).cloned())
+    }
+
+    async fn workflows(&self, filter: WorkflowFilter) -> Result<(Vec<WorkflowLine>, u64)> {
+        let state = self.state();
+        let text = filter.text.map(|text| text.to_lowercase());
+        let present = state.workflows.values().filter_map(|versions| versions.last());
+        let mut lines: Vec<WorkflowLine> = present
+            .filter(|(row, _)| filter.status.as_ref().is_none_or(|status| *status == row.status))
+            .filter(|(row, about)| {
+                let about = about.as_deref().unwrap_or_default();
+                let search = format!("{}\n{about}", row.name).to_lowercase();
+                text.as_ref().is_none_or(|text| search.contains(text.as_str()))
+            })
+            .map(|(row, description)| WorkflowLine {
+                id: row.id,
+                version: row.version,
+                name: row.name.clone(),
+                status: row.status.clone(),
+                description: description.clone(),
+                created: row.created,
+                updated: row.updated,
+            })
+            .collect();
+        lines.sort_by_key(|line| (std::cmp::Reverse(line.updated), line.id));
+        let total = lines.len() as u64;
+        Ok((lines.into_iter().skip(filter.offset).take(filter.limit).collect(), total))
+    }
+
+    async fn versions(&self, id: &WorkflowId) -> Result<Vec<VersionLine>> {
+        let state = self.state();
+        let versions = state.workflows.get(id).map(Vec::as_slice).unwrap_or_default();
+        let line = |(row, _): &(WorkflowRow, Option<String>)| VersionLine {
+            version: row.version,
+            name: row.name.clone(),
+            created: row.updated,
+        };
+        Ok(versions.iter().rev().map(line).collect())
+    }
+
+    async fn remove_workflow(&self, id: &WorkflowId) -> Result<bool> {
+        let mut state = self.state();
+        state.triggers.retain(|row| row.workflow != *id);
+        Ok(state.workflows.remove(id).is_some())
+    }
+
+    async fn triggers(&self, workflow: Option<&WorkflowId>) -> Result<Vec<TriggerRow>> {
+        let state = self.state();
+        let rows = state.triggers.iter();
+        let is_wanted = |row: &&TriggerRow| workflow.is_none_or(|id| row.workflow == *id);
+        Ok(rows.filter(is_wanted).cloned().collect())
+    }
+
+    async fn hook(&self, path: &str) -> Result<Option<TriggerRow>> {
+        let state = self.state();
+        Ok(state.triggers.iter().find(|row| row.path.as_deref() == Some(path)).cloned())
+    }
+
+    async fn schedules_due(&self, now: u64, limit: usize) -> Result<Vec<TriggerRow>> {
+        let state = self.state();
+        let is_due = |row: &&TriggerRow| row.enabled && row.next_at.is_some_and(|at| at <= now);
+        let mut rows: Vec<TriggerRow> = state.triggers.iter().filter(is_due).cloned().collect();
+        rows.sort_by_key(|row| row.next_at);
+        rows.truncate(limit);
+        Ok(rows)
+    }
+
+    async fn next_schedule(&self) -> Result<Option<u64>> {
+        let state = self.state();
+        let enabled = state.triggers.iter().filter(|row| row.enabled);
+        Ok(enabled
+            .filter(|row| row.kind == TriggerKind::Schedule)
+            .filter_map(|row| row.next_at)
+            .min())
+    }
+
+    async fn set_trigger(
+        &self,
+        workflow: &WorkflowId,
+        id: &str,
+        enabled: bool,
+        next_at: Option<u64>,
+    ) -> Result<bool> {
+        let mut state = self.state();
+        let mut rows = state.triggers.iter_mut();
+        let found = rows.find(|row| row.workflow == *workflow && row.id == id);
+        Ok(found.map(|row| (row.enabled, row.next_at) = (enabled, next_at)).is_some())
+    }
+
+    async fn skip_occurrence(
+        &self,
+        workflow: &WorkflowId,
+        id: &str,
+        occurrence: u64,
+        next_at: Option<u64>,
+    ) -> Result<bool> {
+        let mut state = self.state();
+        let mut rows = state.triggers.iter_mut();
+        let found = rows.find(|row| {
+            row.workflow == *workflow && row.id == id && row.next_at == Some(occurrence)
+        });
+        Ok(found.map(|row| row.next_at = next_at).is_some())
+    }
+
+    async fn claimed(&self, key: &str, now: u64) -> Result<Option<(RunId, [u8; 32])>> {
+        Ok(self.state().claimed(key, now))
     }
 
     async fn unfinished(&self) -> Result<Vec<RunId>> {

@@ -3,6 +3,7 @@
 //!
 //! - [`sqlite`]: the embedded store, one file on one machine
 //! - `memory`: a second backend, for tests
+//! - `workflows`: what lasts of stored workflows
 //! - `codec`: how entries become bytes
 //! - `conformance`: the suite
 
@@ -12,6 +13,7 @@ pub(crate) mod conformance;
 #[cfg(test)]
 pub(crate) mod memory;
 pub mod sqlite;
+mod workflows;
 
 use std::str::FromStr;
 use std::sync::Arc;
@@ -20,9 +22,14 @@ use async_trait::async_trait;
 use serde_json::Value;
 use waystation_core::entry::{Entry, Fact};
 use waystation_core::error::{Code, Error};
+use waystation_core::plan::Dialect;
 use waystation_core::usage::Usage;
 
-use crate::id::RunId;
+use crate::id::{RunId, WorkflowId};
+pub use workflows::{
+    Changed, ChildRow, Claim, Expected, Fired, NewTrigger, TriggerKind, TriggerRow, VersionLine,
+    WorkflowChange, WorkflowFilter, WorkflowLine, WorkflowRow,
+};
 
 /// A store that could not do what was asked. The detail is for the program's log only.
 #[derive(Debug)]
@@ -46,6 +53,11 @@ impl StoreError {
 fn fenced(run: RunId) -> StoreError {
     let error = Error::new(Code::Conflict, "the run has moved on under another owner");
     StoreError { error, detail: format!("run {run}: the append's number is taken") }
+}
+
+/// What a new run comes from contradicts what is there.
+fn conflict(detail: &str) -> StoreError {
+    StoreError { error: Error::new(Code::Conflict, detail), detail: detail.to_owned() }
 }
 
 /// The run cannot go on: it has ended, or it is gone.
@@ -162,6 +174,17 @@ pub struct NewRun {
     pub created: u64,
     /// Whether its progress goes to a webhook: creates the cursor with it.
     pub webhook: bool,
+    /// The format of its definition.
+    pub dialect: Dialect,
+    /// The version of its stored definition.
+    pub version: Option<u32>,
+    /// The run that it is a part of, the node and the item there. A second run at the same place is
+    /// refused with `Conflict`.
+    pub parent: Option<(RunId, u32, u32)>,
+    /// What tells the call from its repetition. A key that is taken refuses it with `Conflict`.
+    pub claim: Option<Claim>,
+    /// The trigger that begins it. One that has fired for this moment refuses it with `Conflict`.
+    pub fired: Option<Fired>,
 }
 
 /// The end of a run.
@@ -196,9 +219,16 @@ pub struct RunRow {
     pub finished: Option<u64>,
     /// The code of the error that ended it.
     pub error: Option<String>,
+    /// The format of its definition.
+    pub dialect: Dialect,
+    /// The version of its stored definition.
+    pub version: Option<u32>,
+    /// The run that it is a part of.
+    pub parent: Option<RunId>,
 }
 
-/// Which runs to list, newest first. Pages continue below the last id seen.
+/// Which runs to list, newest first; none that are parts of others. Pages continue below the last id
+/// seen.
 #[derive(Clone, Debug, Default)]
 pub struct RunFilter {
     /// Only of this workflow.
@@ -207,8 +237,12 @@ pub struct RunFilter {
     pub namespace: Option<String>,
     /// Only in this state.
     pub status: Option<Status>,
+    /// Only of this format.
+    pub dialect: Option<Dialect>,
     /// Only with ids below this one.
     pub before: Option<RunId>,
+    /// How many to pass over.
+    pub offset: usize,
     /// How many at the most.
     pub limit: usize,
 }
@@ -287,6 +321,13 @@ pub trait Store: Send + Sync + 'static {
     async fn run(&self, run: RunId) -> Result<Option<RunRow>>;
     /// Runs, newest first.
     async fn runs(&self, filter: RunFilter) -> Result<Vec<RunRow>>;
+    /// How many jobs there are of a workflow and in a state, as the filter says; its other parts count for
+    /// nothing.
+    async fn count_jobs(&self, filter: &RunFilter) -> Result<u64>;
+    /// The runs that are parts of another, in order of nodes and items.
+    async fn children(&self, parent: RunId) -> Result<Vec<ChildRow>>;
+    /// The run of an item of a node of another run.
+    async fn child(&self, parent: RunId, node: u32, item: u32) -> Result<Option<ChildRow>>;
     /// Unfinished runs that were active when last heard of, by id.
     async fn unfinished(&self) -> Result<Vec<RunId>>;
     /// Sleeping runs whose moment has come, by that moment.
@@ -346,6 +387,45 @@ pub trait Store: Send + Sync + 'static {
     async fn put_cached_answer(&self, key: &str, value: Vec<u8>, expires: u64) -> Result<()>;
     /// What a workflow's runs have used of models on a day, by all appends that are durable.
     async fn spent(&self, namespace: &str, workflow: &str, day: u64) -> Result<Usage>;
+
+    /// Makes a new version of a workflow and replaces its triggers. A trigger that keeps its id and kind
+    /// keeps what it has done, and its next moment if its settings are the same.
+    async fn change_workflow(&self, change: WorkflowChange) -> Result<Changed>;
+    /// A workflow in a version, or in the present one.
+    async fn workflow(&self, id: &WorkflowId, version: Option<u32>) -> Result<Option<WorkflowRow>>;
+    /// Workflows, those that changed last first, and how many match in all.
+    async fn workflows(&self, filter: WorkflowFilter) -> Result<(Vec<WorkflowLine>, u64)>;
+    /// A workflow's versions, newest first.
+    async fn versions(&self, id: &WorkflowId) -> Result<Vec<VersionLine>>;
+    /// Removes a workflow with its versions and triggers; answers whether there was one. Its runs stay.
+    async fn remove_workflow(&self, id: &WorkflowId) -> Result<bool>;
+
+    /// The triggers of a workflow, or all.
+    async fn triggers(&self, workflow: Option<&WorkflowId>) -> Result<Vec<TriggerRow>>;
+    /// The hook at a path, switched on or not.
+    async fn hook(&self, path: &str) -> Result<Option<TriggerRow>>;
+    /// Schedules that are switched on and whose moment has come, the earliest first.
+    async fn schedules_due(&self, now: u64, limit: usize) -> Result<Vec<TriggerRow>>;
+    /// The moment at which the next schedule is due.
+    async fn next_schedule(&self) -> Result<Option<u64>>;
+    /// Switches a trigger and sets its next moment; answers whether there is one.
+    async fn set_trigger(
+        &self,
+        workflow: &WorkflowId,
+        id: &str,
+        enabled: bool,
+        next_at: Option<u64>,
+    ) -> Result<bool>;
+    /// Lets a schedule's moment pass; answers whether that was still its next one.
+    async fn skip_occurrence(
+        &self,
+        workflow: &WorkflowId,
+        id: &str,
+        occurrence: u64,
+        next_at: Option<u64>,
+    ) -> Result<bool>;
+    /// The run that an idempotency key was taken for, and the fingerprint of the call.
+    async fn claimed(&self, key: &str, now: u64) -> Result<Option<(RunId, [u8; 32])>>;
 
     /// Asks the store a trivial question, to know that it answers.
     async fn ping(&self) -> Result<()>;

@@ -189,7 +189,8 @@ async fn retry(config: Config, text: &str) -> Outcome {
     }
     let app = Arc::new(App::open(config, false).await?);
     super::run::listen(&app).await?;
-    let submitted = app.engine.retry(id).await.map_err(|error| explained(error, text))?;
+    let submitted =
+        app.engine.retry(id, Again::default()).await.map_err(|error| explained(error, text))?;
     let submitted_id = submitted.id;
     terminal::say(&format!("Running as {submitted_id}"));
     let run = submitted.finished.wait().await?;

@@ -8,7 +8,7 @@ use axum::{Json, Router};
 use serde::Deserialize;
 use serde_json::{Value, json};
 use waystation_core::error::{Code, Error};
-use waystation_engine::driver::unknown_run;
+use waystation_engine::driver::{Again, unknown_run};
 use waystation_engine::id::RunId;
 use waystation_engine::store::{RunFilter, Status};
 
@@ -87,7 +87,7 @@ async fn retry(
     Path(text): Path<String>,
 ) -> Result<(StatusCode, Json<Value>), Failed> {
     let previous = id(&text)?;
-    let submitted = context.app.engine.retry(previous).await?;
+    let submitted = context.app.engine.retry(previous, Again::default()).await?;
     let id = submitted.id;
     submitted.finished.accepted().await?;
     let body = json!({

@@ -54,6 +54,11 @@ impl Filling {
             plan_json: Arc::clone(&self.plan),
             created,
             webhook: self.webhook,
+            dialect: waystation_core::plan::Dialect::Pipeline,
+            version: None,
+            parent: None,
+            claim: None,
+            fired: None,
         };
         Append {
             run: RunId::new(),

@@ -16,6 +16,7 @@ use crate::prepare::{Prepared, prepare};
 use crate::program::Program;
 use crate::run::Run;
 use crate::scheduler::{Action, NodeStatus};
+use crate::scope::Outside;
 
 /// More rounds than any random plan can need.
 const ROUNDS_MAX: usize = 2_000;
@@ -182,7 +183,7 @@ impl<'a> Driver<'a> {
         if !matches!(self.run.status(node), NodeStatus::Ready | NodeStatus::Running) {
             return;
         }
-        match prepare(&self.run, "run", node, attempt, self.disk.now, &|_| None) {
+        match prepare(&self.run, "run", node, attempt, self.disk.now, Outside::only(&|_| None)) {
             Prepared::Skip { reason } => self.record(Fact::NodeSkipped { node, reason }),
             Prepared::Fail(failure) => {
                 self.record(Fact::NodeFailed { node, attempt, failure, jitter: 0 });
@@ -215,6 +216,7 @@ impl<'a> Driver<'a> {
         let body = Body {
             source: BodySource::Node,
             items: Value::from(items).into(),
+            item_name: "item".into(),
             limit: random.pick(&[0, 1, 2, 3, 50]),
             on_failure: random.pick(&policies),
             outer: Value::Null.into(),

@@ -4,6 +4,7 @@ use super::*;
 use crate::limits::{INTERRUPTIONS_PER_NODE, LOG_LINES_PER_RUN};
 use crate::plan::Retry;
 use crate::prepare::{Prepared, prepare};
+use crate::scope::Outside;
 
 /// A node that is tried three times, and one after it.
 fn patient(on_failure: OnFailure) -> Plan {
@@ -132,7 +133,8 @@ fn the_deadline_counts_from_the_start_and_ends_the_run() {
 fn an_attempt_that_crashes_cut_short_is_made_again_until_it_is_worn_out() {
     let mut story = Story::new(patient(OnFailure::Continue));
     story.check("start 0", &[]);
-    let prepared = |story: &Story| prepare(&story.run, "run", 0, 1, story.now, &|_| None);
+    let prepared =
+        |story: &Story| prepare(&story.run, "run", 0, 1, story.now, Outside::only(&|_| None));
     for _ in 0..INTERRUPTIONS_PER_NODE {
         assert!(matches!(prepared(&story), Prepared::Run { .. }));
         story.now += 1;

@@ -1,33 +1,39 @@
 //! One run under way: its state in memory, its turns, and what it waits for. What it does in a turn is
 //! in [`perform`].
 
+pub(super) mod items;
 mod perform;
 
-use std::collections::{BTreeSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::StreamExt;
+use futures_util::future::BoxFuture;
 use futures_util::stream::FuturesUnordered;
-use tokio::sync::watch;
+use tokio::sync::{OwnedSemaphorePermit, oneshot, watch};
 use tokio::time::Instant;
 use waystation_core::entry::{Entry, Fact, Level, Outcome, Start, Timer};
-use waystation_core::error::Error;
+use waystation_core::error::{Code, Error};
 use waystation_core::extract::bytes_about;
 use waystation_core::plan::{Budget, NodeIndex};
 use waystation_core::run::{NodeRecord, Run};
-use waystation_core::scheduler::Action;
+use waystation_core::scheduler::{Action, NodeStatus};
 
+use self::items::{ABANDONED, Begun, Place};
 use super::attempt::{Attempt, Attempts};
-use super::handle::{Command, Finished, Handle};
+use super::handle::{Command, Decision, Finished, Handle};
 use super::plans::Definition;
 use super::shared::{Shared, closing_down};
-use super::unknown_run;
+use super::{Origin, unknown_run};
 use crate::id::{RunId, now_ms};
 use crate::limits::{EFFECTS_PER_RUN, ENTRIES_PER_APPEND, SLEEP_IN_MEMORY};
 use crate::node::context::Account;
+use crate::node::wait;
 use crate::store::{Append, Finished as FinishedRow, NewRun, Status};
 
+/// When a run is woken that only somebody's decision wakes.
+const NEVER: u64 = i64::MAX as u64;
 /// Actions that a new run may perform in its caller's task: a short run of pure nodes is done before
 /// a task of its own would have started.
 const ACTIONS_INLINE: usize = 256;
@@ -52,6 +58,20 @@ pub(super) struct Live {
     waiting: VecDeque<(NodeIndex, u32)>,
     attempts: Attempts,
     timers: BTreeSet<(u64, Timer)>,
+    /// Items whose runs begin as soon as everything before them is durable.
+    items_starting: Vec<Place>,
+    /// Runs of items that are being begun.
+    births: FuturesUnordered<BoxFuture<'static, Begun>>,
+    /// Runs of items under way, by node and item.
+    children: BTreeMap<(NodeIndex, u32), RunId>,
+    /// Runs of items that nobody awaits any more.
+    abandoned: Vec<RunId>,
+    /// Who decided, and hears of it when that is durable.
+    deciders: Vec<oneshot::Sender<Result<(), Error>>>,
+    /// Whether an earlier process may have begun what this one is asked to begin.
+    is_recovered: bool,
+    /// The place of a run within another, for as long as it is in memory.
+    room: Option<OwnedSemaphorePermit>,
     /// When the store wakes the run, as far as this process has told it.
     stored_wake: Option<u64>,
     /// Results of an earlier run of the same plan, by node.
@@ -67,11 +87,11 @@ impl Live {
         definition: &Definition,
         start: Start,
         warnings: Vec<String>,
-        reuse: Option<&Run>,
+        reuse: Vec<NodeRecord>,
     ) -> Live {
         let run = Run::new(Arc::clone(&definition.program));
         let mut live = Live::new(shared, RunId::new(), run, 0);
-        live.reuse = reuse.map(|run| run.nodes.clone()).unwrap_or_default();
+        live.reuse = reuse;
         live.new_run = Some(NewRun {
             workflow: start.workflow.clone(),
             namespace: start.namespace.clone(),
@@ -80,6 +100,11 @@ impl Live {
             plan_json: Arc::clone(&definition.json),
             created: now_ms(),
             webhook: definition.program.plan.webhook_url.is_some(),
+            dialect: definition.program.plan.dialect,
+            version: start.version,
+            parent: None,
+            claim: None,
+            fired: None,
         });
         live.record(Fact::RunStarted(Box::new(start)));
         for warning in definition.warnings.iter().cloned().chain(warnings) {
@@ -98,7 +123,27 @@ impl Live {
         let mut live = Live::new(shared, id, run, batch);
         live.actions = live.run.scheduler.resume(live.run.program.rules());
         live.actions.reverse();
+        live.is_recovered = true;
+        let start = live.run.start.clone();
+        if is_orphan(shared, start.as_deref()).await? {
+            live.record(Fact::CancelRequested { reason: ABANDONED.into() });
+        }
         Ok(live)
+    }
+
+    /// Tells where a new run comes from.
+    pub(super) fn coming_from(mut self, origin: Origin) -> Live {
+        if let Some(new_run) = &mut self.new_run {
+            (new_run.claim, new_run.fired) = (origin.claim, origin.fired);
+        }
+        self
+    }
+
+    /// Makes a new run that of an item.
+    fn be_child(&mut self, parent: RunId, node: NodeIndex, item: u32) {
+        if let Some(new_run) = &mut self.new_run {
+            new_run.parent = Some((parent, node, item));
+        }
     }
 
     fn new(shared: &Arc<Shared>, id: RunId, run: Run, batch: u32) -> Live {
@@ -118,6 +163,13 @@ impl Live {
             waiting: VecDeque::new(),
             attempts: FuturesUnordered::new(),
             timers: BTreeSet::new(),
+            items_starting: Vec::new(),
+            births: FuturesUnordered::new(),
+            children: BTreeMap::new(),
+            abandoned: Vec::new(),
+            deciders: Vec::new(),
+            is_recovered: false,
+            room: None,
             stored_wake: None,
             reuse: Vec::new(),
             result_bytes,
@@ -173,29 +225,62 @@ impl Live {
             if is_closing {
                 self.starting.clear();
                 self.waiting.clear();
+                self.items_starting.clear();
             }
             for index in 0..self.starting.len() {
                 let (node, attempt) = (self.starting[index].node, self.starting[index].number);
                 self.record(Fact::NodeStarted { node, attempt });
             }
             // What is not started because of the end of the process must go on at the next start.
-            let rests = !is_closing && self.starting.is_empty() && self.attempts.is_empty();
+            let rests = !is_closing && self.is_at_rest();
             self.commit(handle, if rests { self.wake_at() } else { None }).await?;
+            self.cancel_abandoned();
             if self.run.outcome.is_some() {
+                self.let_go().await?;
                 return Ok(Rest::Finished);
             }
+            self.begin_items();
             let bound = self.shared.settings.run_budget;
             for attempt in self.starting.drain(..) {
                 self.attempts.push(attempt.make(&handle.ties, account(&self.run, &bound)));
             }
-            if is_closing && self.attempts.is_empty() {
+            if is_closing && self.attempts.is_empty() && self.births.is_empty() {
                 return Ok(Rest::Closing);
             }
             let may_sleep = rests && self.is_woken_by_store();
             if may_sleep && self.shared.sleep(self.id, handle) {
                 return Ok(Rest::Asleep);
             }
-            self.wait(handle, may_sleep, &mut closing).await;
+            let is_idle = self.wait(handle, may_sleep, &mut closing).await;
+            let may_leave = is_idle && self.is_at_rest() && self.is_woken_by_children();
+            if may_leave && self.shared.sleep(self.id, handle) {
+                return Ok(Rest::Asleep);
+            }
+        }
+    }
+
+    /// Whether nothing is under way that this process has in its hands, other runs apart.
+    fn is_at_rest(&self) -> bool {
+        self.starting.is_empty()
+            && self.attempts.is_empty()
+            && self.items_starting.is_empty()
+            && self.births.is_empty()
+    }
+
+    /// Whether runs of items bring this one back to memory, and nothing else has to.
+    fn is_woken_by_children(&self) -> bool {
+        !self.children.is_empty() && (self.timers.is_empty() || self.is_woken_by_store())
+    }
+
+    /// Ends what still belongs to a run that has ended.
+    async fn let_go(&mut self) -> Result<(), Error> {
+        while let Some(begun) = self.births.next().await {
+            self.item_begun(begun);
+        }
+        self.cancel_abandoned();
+        match self.run.outcome {
+            Some(Outcome::Completed) => Ok(()),
+            _ => self.cancel_children().await,
         }
     }
 
@@ -209,13 +294,16 @@ impl Live {
     }
 
     /// Waits for whatever comes first, and records results; timers and commands are recorded in the
-    /// next turn. A run that may sleep is done waiting when nobody watches it any more.
+    /// next turn. A run that may sleep is done waiting when nobody watches it any more. Answers whether
+    /// nothing came for a while.
     async fn wait(
         &mut self,
         handle: &Handle,
         may_sleep: bool,
         closing: &mut watch::Receiver<bool>,
-    ) {
+    ) -> bool {
+        let mut is_idle = false;
+        let may_leave = self.is_at_rest() && !self.children.is_empty();
         let alarm = self.timers.first().map(|(at, _)| *at);
         let sleep = async {
             match alarm {
@@ -225,6 +313,8 @@ impl Live {
         };
         tokio::select! {
             Some(ended) = self.attempts.next(), if !self.attempts.is_empty() => self.ended(ended),
+            Some(begun) = self.births.next(), if !self.births.is_empty() => self.item_begun(begun),
+            () = tokio::time::sleep(SLEEP_IN_MEMORY), if may_leave => is_idle = true,
             () = sleep => {}
             () = handle.wake.notified() => {}
             () = handle.progress.closed(), if may_sleep => {}
@@ -234,16 +324,58 @@ impl Live {
         while let Some(Some(ended)) = futures_util::FutureExt::now_or_never(self.attempts.next()) {
             self.ended(ended);
         }
+        while let Some(Some(begun)) = futures_util::FutureExt::now_or_never(self.births.next()) {
+            self.item_begun(begun);
+        }
+        is_idle
     }
 
     /// Records what is asked of the run, before anything new begins; answers whether there was something.
     fn obey(&mut self, handle: &Handle) -> bool {
         let mut asked = false;
-        while let Some(Command::Cancel { reason }) = handle.next_command() {
-            self.record(Fact::CancelRequested { reason });
+        while let Some(command) = handle.next_command() {
             asked = true;
+            match command {
+                Command::Cancel { reason } => self.record(Fact::CancelRequested { reason }),
+                Command::ItemEnded { node, item, ending } => {
+                    let attempt = self.run.nodes[node as usize].attempts;
+                    self.item_ended(Place { node, attempt, item }, ending);
+                }
+                Command::Decide { decision, reply } => self.decide(decision, reply),
+            }
         }
         asked
+    }
+
+    /// Ends the wait of a node as somebody has decided, who hears of it when that is durable.
+    fn decide(&mut self, decision: Decision, reply: oneshot::Sender<Result<(), Error>>) {
+        match self.decided(decision) {
+            Ok(fact) => {
+                self.record(fact);
+                self.deciders.push(reply);
+            }
+            // Whoever asked may have gone.
+            Err(error) => drop(reply.send(Err(error))),
+        }
+    }
+
+    fn decided(&self, decision: Decision) -> Result<Fact, Error> {
+        let Decision { node: id, attempt, choice, data } = decision;
+        let program = &self.run.program;
+        let waits = |node: &NodeIndex| {
+            program.plan.nodes[*node as usize].kind == wait::KIND
+                && self.run.status(*node) == NodeStatus::Suspended
+                && attempt.is_none_or(|attempt| self.run.nodes[*node as usize].attempts == attempt)
+        };
+        let Some(node) = program.by_id.get(&id).copied().filter(waits) else {
+            let text = format!("Node {id} does not wait for a decision");
+            return Err(Error::new(Code::Conflict, text));
+        };
+        let attempt = self.run.nodes[node as usize].attempts;
+        let config = &program.plan.nodes[node as usize].config;
+        let ending = wait::decided(config, choice.as_deref(), data);
+        let ending = ending.map_err(|problem| Error::new(Code::RequestInvalid, problem))?;
+        Ok(Fact::ended(node, attempt, ending))
     }
 
     /// Records the moments that have come; answers whether there were any.
@@ -254,14 +386,19 @@ impl Live {
             && at <= now
         {
             self.timers.pop_first();
-            self.record(Fact::TimerFired { timer });
+            let fact = self.run.due(timer);
+            self.record(fact);
         }
         self.entries.len() > before
     }
 
     /// When the run has to be woken, if that is far enough away to leave memory until then.
     fn wake_at(&self) -> Option<u64> {
-        let (at, _) = self.timers.first()?;
+        let Some((at, _)) = self.timers.first() else {
+            let waits_for_somebody =
+                self.children.is_empty() && self.run.scheduler.has_suspended_nodes();
+            return waits_for_somebody.then_some(NEVER);
+        };
         let sleep = Duration::from_millis(at.saturating_sub(now_ms()));
         (sleep > SLEEP_IN_MEMORY).then_some(*at)
     }
@@ -280,6 +417,10 @@ impl Live {
         self.append(wake_at).await?;
         let durable = self.first_seq;
         handle.progress.send_modify(|progress| progress.durable = durable);
+        for decider in self.deciders.drain(..) {
+            // Whoever asked may have gone.
+            let _ = decider.send(Ok(()));
+        }
         Ok(())
     }
 
@@ -333,4 +474,14 @@ fn account(run: &Run, bound: &Budget) -> Account {
 
 fn instant_of(unix_ms: u64) -> Instant {
     Instant::now() + Duration::from_millis(unix_ms.saturating_sub(now_ms()))
+}
+
+/// Whether a run is a part of one that has ended.
+async fn is_orphan(shared: &Shared, start: Option<&Start>) -> Result<bool, Error> {
+    let parent = start.and_then(|start| start.parent.as_ref());
+    let Some(parent) = parent.and_then(|parent| parent.run.parse().ok()) else {
+        return Ok(false);
+    };
+    let row = shared.store.run(parent).await?;
+    Ok(row.is_none_or(|row| row.status != Status::Running))
 }

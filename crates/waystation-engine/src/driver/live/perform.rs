@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use serde_json::Value;
 use tokio::time::Instant;
-use waystation_core::entry::{Data, Entry, Fact, Level, Outcome};
+use waystation_core::entry::{Body, Data, Ending, Entry, Fact, Level, Outcome};
 use waystation_core::error::{Code, Failure};
 use waystation_core::extract::bytes_about;
 use waystation_core::limits::LOG_LINES_PER_RUN;
@@ -14,15 +14,16 @@ use waystation_core::plan::NodeIndex;
 use waystation_core::prepare::{Prepared, prepare};
 use waystation_core::run::NodeRecord;
 use waystation_core::scheduler::{Action, NodeStatus};
-use waystation_core::scope::NodeScope;
+use waystation_core::scope::{NodeScope, Outside};
 use waystation_core::usage::Usage;
 
 use super::super::attempt::{Attempt, Ended, contained, jitter, presentable};
 use super::Live;
+use super::items::Place;
 use crate::id::now_ms;
 use crate::limits::EFFECTS_PER_RUN;
-use crate::node::{self, NodeType, PureCall};
-use crate::secret::Secret;
+use crate::node::{self, NodeType, PureCall, Wait};
+use crate::secret::{Redactor, Secret};
 
 /// The time after which the next action waits until other tasks have had their turn.
 const TURN: Duration = Duration::from_millis(5);
@@ -42,6 +43,10 @@ impl Live {
                 Action::SetTimer { timer, at } => {
                     self.timers.insert((at, timer));
                 }
+                Action::StartItem { node, attempt, item } => {
+                    self.start_item(Place { node, attempt, item });
+                }
+                Action::Gather { node, attempt } => self.gather(node, attempt),
                 Action::Cancel { node } => self.cancel(node),
                 Action::Finish { outcome } => self.finish(outcome),
             }
@@ -95,7 +100,15 @@ impl Live {
                 None
             }
         };
-        let prepared = prepare(&self.run, &self.id_text, node, attempt, now_ms(), &secrets);
+        let links = |name: &str| self.link_to(name);
+        let prepared = prepare(
+            &self.run,
+            &self.id_text,
+            node,
+            attempt,
+            now_ms(),
+            Outside { secrets: &secrets, links: &links },
+        );
         match (prepared, lacking.into_inner()) {
             (Prepared::Skip { reason }, _) => self.record(Fact::NodeSkipped { node, reason }),
             (Prepared::Fail(_), Some(error)) => self.failed(node, attempt, error.into()),
@@ -115,6 +128,16 @@ impl Live {
         }
     }
 
+    /// The link by which somebody ends the wait of a node of this run.
+    fn link_to(&self, name: &str) -> Option<String> {
+        let make = self.shared.links.as_ref()?;
+        let program = &self.run.program;
+        let node = *program.by_id.get(name)?;
+        let attempt = self.run.nodes[node as usize].attempts.max(1);
+        let waits = program.plan.nodes[node as usize].kind == node::wait::KIND;
+        waits.then(|| make(self.id, name, attempt))
+    }
+
     fn has_effect(&self, node: NodeIndex) -> bool {
         let kind = &self.run.program.plan.nodes[node as usize].kind;
         matches!(self.shared.registry.get(kind), Some(NodeType::Effect(_)))
@@ -129,10 +152,18 @@ impl Live {
         let definition = &self.run.program.plan.nodes[node as usize];
         match self.shared.registry.get(&definition.kind) {
             Some(NodeType::Pure(evaluate)) => {
-                let outcome = self.evaluate(*evaluate, node, config, holds);
+                let outcome = self.call_pure(node, config, holds, *evaluate);
                 let outcome = presentable(outcome, &secrets);
                 let (spent, log) = (Usage::default(), Vec::new());
                 self.ended(Ended { node, attempt, outcome, spent, log });
+            }
+            Some(NodeType::Wait(wait)) => {
+                let wait = self.call_pure(node, config, holds, *wait);
+                self.suspend((node, attempt), wait, &secrets);
+            }
+            Some(NodeType::Body(body)) => {
+                let body = self.call_pure(node, config, holds, *body);
+                self.begin_body((node, attempt), body, &secrets);
             }
             Some(NodeType::Effect(effect)) => {
                 let effect = Arc::clone(effect);
@@ -155,13 +186,48 @@ impl Live {
         }
     }
 
-    fn evaluate(
+    fn suspend(
+        &mut self,
+        (node, attempt): (NodeIndex, u32),
+        wait: Result<Wait, Failure>,
+        secrets: &[Secret],
+    ) {
+        match wait {
+            Ok(Wait { for_ms, mut then }) => {
+                if let Ending::Completed { output, .. } = &mut then {
+                    redact(output, secrets);
+                }
+                let until = for_ms.map(|wait| now_ms().saturating_add(wait));
+                self.record(Fact::NodeSuspended { node, attempt, until, then });
+            }
+            Err(failure) => self.failed(node, attempt, failure),
+        }
+    }
+
+    fn begin_body(
+        &mut self,
+        (node, attempt): (NodeIndex, u32),
+        body: Result<Body, Failure>,
+        secrets: &[Secret],
+    ) {
+        match body {
+            Ok(mut body) => {
+                redact(&mut body.items, secrets);
+                redact(&mut body.outer, secrets);
+                self.record(Fact::BodyStarted { node, attempt, body: Box::new(body) });
+            }
+            Err(failure) => self.failed(node, attempt, failure),
+        }
+    }
+
+    /// Calls what works on values alone; a panic in it is a failure of that node.
+    fn call_pure<T>(
         &self,
-        evaluate: fn(&mut PureCall<'_>) -> node::Outcome,
         node: NodeIndex,
         config: Value,
         holds: Option<bool>,
-    ) -> node::Outcome {
+        work: fn(&mut PureCall<'_>) -> Result<T, Failure>,
+    ) -> Result<T, Failure> {
         let run = &self.run;
         let upstream = || {
             let result = |from: NodeIndex| {
@@ -172,11 +238,11 @@ impl Live {
         };
         let outputs = &run.program.plan.nodes[node as usize].outputs;
         let attempt = run.nodes[node as usize].attempts.max(1);
-        let names = NodeScope::new(run, &self.id_text, attempt, now_ms(), &|_| None);
+        let names = NodeScope::new(run, &self.id_text, attempt, now_ms(), Outside::only(&|_| None));
         let input = &run.input;
         let mut call =
             PureCall { config, outputs, holds, input, names: &names, upstream: &upstream };
-        contained(|| evaluate(&mut call))
+        contained(|| work(&mut call))
     }
 
     pub(super) fn ended(&mut self, ended: Ended) {
@@ -199,8 +265,13 @@ impl Live {
     /// A result that the run has room for. Steps that repeat earlier results, of which each is small
     /// enough by itself, would otherwise let a short request fill all memory.
     fn within_bounds(&mut self, completion: node::Completion) -> node::Outcome {
+        self.take_room(bytes_about(&completion.output)).map(|()| completion)
+    }
+
+    /// Takes room for a result of so many bytes.
+    pub(super) fn take_room(&mut self, bytes: usize) -> Result<(), Failure> {
         let most = self.shared.settings.result_bytes_max;
-        let total = self.result_bytes.saturating_add(bytes_about(&completion.output));
+        let total = self.result_bytes.saturating_add(bytes);
         if total > most {
             let text = format!("the results of this run take more than {most} bytes together");
             let hint = "let steps give less, or raise WAYSTATION_MAX_RESULT_BYTES".to_owned();
@@ -208,7 +279,7 @@ impl Live {
             return Err(Failure { hint: Some(hint), ..failure });
         }
         self.result_bytes = total;
-        Ok(completion)
+        Ok(())
     }
 
     fn failed(&mut self, node: NodeIndex, attempt: u32, failure: Failure) {
@@ -217,6 +288,7 @@ impl Live {
     }
 
     fn cancel(&mut self, node: NodeIndex) {
+        self.abandon(node);
         self.starting.retain(|attempt| attempt.node != node);
         let attempts = self.attempts.iter_mut().filter(|attempt| attempt.node() == node);
         let mut usage = Usage::default();
@@ -231,8 +303,19 @@ impl Live {
         self.actions.clear();
         self.starting.clear();
         self.waiting.clear();
+        self.items_starting.clear();
         self.attempts.clear();
         self.timers.clear();
         self.record(Fact::RunFinished { outcome });
+    }
+}
+
+/// Takes secrets out of a value that is about to be recorded.
+fn redact(data: &mut Data, secrets: &[Secret]) {
+    if secrets.is_empty() {
+        return;
+    }
+    if let Data::Value(value) = data {
+        Redactor::new(secrets).redact_value(Arc::make_mut(value));
     }
 }

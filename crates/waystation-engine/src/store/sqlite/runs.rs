@@ -8,16 +8,17 @@ use rusqlite::{Connection, OptionalExtension, Row, params, params_from_iter};
 use serde_json::Value;
 use waystation_core::entry::Entry;
 use waystation_core::error::Code;
+use waystation_core::plan::Dialect;
 use waystation_core::usage::Usage;
 
 use super::writer::{Session, Written};
-use super::{integer, spending, unsigned};
+use super::{integer, spending, triggers, unsigned};
 use crate::id::RunId;
 use crate::limits;
 use crate::store::codec::{self, Batch};
 use crate::store::{
-    Append, Finished, NewRun, Result, RunFilter, RunRow, Status, StoreError, ended, fenced,
-    spent_by_day,
+    Append, ChildRow, Finished, NewRun, Result, RunFilter, RunRow, Status, StoreError, conflict,
+    ended, fenced, spent_by_day,
 };
 
 /// In `runs.wake_at`: the run is not asleep.
@@ -26,6 +27,7 @@ const AWAKE: i64 = 0;
 const DUE_ASLEEP: &str = "SELECT id FROM runs WHERE finished IS NULL AND wake_at > 0 AND wake_at <= ?1 \
                           ORDER BY wake_at, id LIMIT ?2";
 const AWAKE_IDS: &str = "SELECT id FROM runs WHERE finished IS NULL AND wake_at = 0 ORDER BY id";
+const CHILDREN: &str = "SELECT id, parent_node, parent_item, status FROM runs WHERE parent = ?1";
 const NEXT_WAKE: &str = "SELECT min(wake_at) FROM runs WHERE finished IS NULL AND wake_at > 0";
 
 /// An append whose entries are already bytes.
@@ -60,13 +62,19 @@ pub(super) fn append(session: &mut Session, append: &Prepared) -> Written<()> {
         Some(_) => append.wake_at,
         None => unfinished_wake(&session.connection, append.run)?,
     };
+    if let Some(new) = &append.new_run {
+        admit(&session.connection, new)?;
+    }
     if !add_to_journal(&session.connection, append)? {
         return Err(fenced(append.run).into());
     }
     add_payloads(&session.connection, append)?;
     match (&append.new_run, append.finished) {
         (Some(new), _) => insert_run(session, append, new)?,
-        (None, Some(finished)) => finish_run(&session.connection, append.run, finished)?,
+        (None, Some(finished)) => {
+            finish_run(&session.connection, append.run, finished)?;
+            wake_parent(&session.connection, append.run, finished.at)?;
+        }
         (None, None) if wake_at == append.wake_at => {}
         (None, None) => {
             let sql = "UPDATE runs SET wake_at = ?2 WHERE id = ?1";
@@ -75,6 +83,72 @@ pub(super) fn append(session: &mut Session, append: &Prepared) -> Written<()> {
         }
     }
     spending::add(&session.connection, append.run, &append.spent)
+}
+
+/// Refuses what has begun already: a call, a moment of a schedule, an item of another run.
+fn admit(connection: &Connection, new: &NewRun) -> Written<()> {
+    if let Some((parent, node, item)) = new.parent
+        && child_at(connection, parent, node, item)?.is_some()
+    {
+        return Err(conflict("the item has a run already").into());
+    }
+    if let Some(claim) = &new.claim
+        && triggers::claimed(connection, &claim.key, new.created)?.is_some()
+    {
+        return Err(conflict("the idempotency key is taken").into());
+    }
+    match &new.fired {
+        Some(fired) if !triggers::may_fire(connection, fired)? => {
+            Err(conflict("the trigger has fired for this moment already, or is gone").into())
+        }
+        _ => Ok(()),
+    }
+}
+
+/// A run that sleeps until one of its parts ends is woken by the alarm.
+fn wake_parent(connection: &Connection, run: RunId, at: u64) -> rusqlite::Result<()> {
+    let sql = "UPDATE runs SET wake_at = min(wake_at, ?2) WHERE wake_at > 0 AND finished IS NULL \
+               AND id = (SELECT parent FROM runs WHERE id = ?1)";
+    connection.prepare_cached(sql)?.execute(params![run.0, integer(at).max(AWAKE + 1)])?;
+    Ok(())
+}
+
+/// The run of an item of a node of another run.
+pub(super) fn child_at(
+    connection: &Connection,
+    parent: RunId,
+    node: u32,
+    item: u32,
+) -> rusqlite::Result<Option<ChildRow>> {
+    let sql = format!("{CHILDREN} AND parent_node = ?2 AND parent_item = ?3");
+    let mut select = connection.prepare_cached(&sql)?;
+    select.query_row(params![parent.0, node, item], child_row).optional()
+}
+
+/// The runs that are parts of another.
+pub(super) fn children(connection: &Connection, parent: RunId) -> Result<Vec<ChildRow>> {
+    let sql = format!("{CHILDREN} ORDER BY parent_node, parent_item");
+    let mut select = connection.prepare_cached(&sql)?;
+    let rows = select.query_map([parent.0], child_row)?;
+    Ok(rows.collect::<rusqlite::Result<_>>()?)
+}
+
+fn child_row(row: &Row<'_>) -> rusqlite::Result<ChildRow> {
+    Ok(ChildRow {
+        run: RunId(row.get(0)?),
+        node: row.get(1)?,
+        item: row.get(2)?,
+        status: status_of(row.get(3)?)?,
+    })
+}
+
+/// How many jobs there are, as the counters say.
+pub(super) fn count_jobs(connection: &Connection, filter: &RunFilter) -> Result<u64> {
+    let sql = "SELECT ifnull(sum(count), 0) FROM run_counts \
+               WHERE (?1 IS NULL OR workflow = ?1) AND (?2 IS NULL OR status = ?2)";
+    let mut select = connection.prepare_cached(sql)?;
+    let values = params![filter.workflow, filter.status.map(number)];
+    Ok(select.query_row(values, |row| row.get(0)).map(unsigned)?)
 }
 
 /// When a run that goes on is to be woken at present.
@@ -115,7 +189,8 @@ fn insert_run(session: &mut Session, append: &Prepared, new: &NewRun) -> Written
     let finished = append.finished.map(|finished| integer(finished.at));
     let error = append.finished.and_then(|finished| finished.error).map(Code::as_str);
     let sql = "INSERT INTO runs (id, namespace, workflow, name, plan, status, created, finished, \
-               error, wake_at) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)";
+               error, wake_at, dialect, version, parent, parent_node, parent_item) VALUES \
+               (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15)";
     let (id, created) = (append.run.0, integer(new.created));
     let NewRun { namespace, workflow, name, .. } = new;
     let mut insert = session.connection.prepare_cached(sql)?;
@@ -130,8 +205,19 @@ fn insert_run(session: &mut Session, append: &Prepared, new: &NewRun) -> Written
         created,
         finished,
         error,
-        append.wake_at
+        append.wake_at,
+        dialect_number(new.dialect),
+        new.version,
+        new.parent.map(|(run, ..)| run.0),
+        new.parent.map(|(_, node, _)| node),
+        new.parent.map(|(.., item)| item),
     ])?;
+    if let Some(claim) = &new.claim {
+        triggers::claim(&session.connection, claim, append.run)?;
+    }
+    if let Some(fired) = &new.fired {
+        triggers::fire(&session.connection, fired)?;
+    }
     if new.webhook {
         let sql = "INSERT INTO cursors (run, next_seq, attempts, next_at, state) \
                    VALUES (?1, 0, 0, ?2, 0)";
@@ -215,30 +301,31 @@ pub(super) fn next_batch(connection: &Connection, run: RunId) -> Result<u32> {
 /// One run's row.
 pub(super) fn run(connection: &Connection, run: RunId) -> Result<Option<RunRow>> {
     let sql = select_rows("id = ?1");
-    Ok(connection.prepare_cached(&sql)?.query_row(params![run.0, 1], run_row).optional()?)
+    Ok(connection.prepare_cached(&sql)?.query_row(params![run.0, 1, 0], run_row).optional()?)
 }
 
 /// Runs, newest first.
 pub(super) fn runs(connection: &Connection, filter: &RunFilter) -> Result<Vec<RunRow>> {
     let (condition, mut values) = conditions(filter);
-    values.push(Sql::Integer(integer(filter.limit as u64)));
+    values.extend([filter.limit, filter.offset].map(|bound| Sql::Integer(integer(bound as u64))));
     let mut select = connection.prepare_cached(&select_rows(&condition))?;
     let rows = select.query_map(params_from_iter(values), run_row)?;
     Ok(rows.collect::<rusqlite::Result<_>>()?)
 }
 
-/// A query for rows of runs; the last parameter is how many.
+/// A query for rows of runs; the last parameters are how many, and how many are passed over.
 fn select_rows(condition: &str) -> String {
     format!(
         "SELECT id, workflow, namespace, name, (SELECT hash FROM plans WHERE plans.id = plan), \
-         status, created, finished, error FROM runs WHERE {condition} ORDER BY id DESC LIMIT ?"
+         status, created, finished, error, dialect, version, parent FROM runs WHERE {condition} \
+         ORDER BY id DESC LIMIT ? OFFSET ?"
     )
 }
 
 /// A filter in SQL. A plus sign hides a condition from an index that would not help: a namespace alone
 /// would have to be sorted, and most runs are completed.
 fn conditions(filter: &RunFilter) -> (String, Vec<Sql>) {
-    let RunFilter { workflow, namespace, status, before, limit: _ } = filter;
+    let RunFilter { workflow, namespace, status, dialect, before, limit: _, offset: _ } = filter;
     let text = |text: &Option<String>| text.clone().map(Sql::Text);
     let in_namespace = if workflow.is_some() { "namespace = ?" } else { "+namespace = ?" };
     // What the index itself says tells the planner that it holds all such runs.
@@ -247,7 +334,13 @@ fn conditions(filter: &RunFilter) -> (String, Vec<Sql>) {
         Some(Status::Completed) | None => "+status = ?",
         Some(Status::Failed | Status::Cancelled) => "status IN (2, 3) AND status = ?",
     };
+    // A constant, as in the index, which holds no others.
+    let of_dialect = match dialect {
+        Some(Dialect::Graph) if workflow.is_none() && status.is_none() => "dialect = 2 AND ?",
+        _ => "+dialect = ?",
+    };
     let all = [
+        (of_dialect, dialect.map(|dialect| Sql::Integer(dialect_number(dialect)))),
         (in_namespace, text(namespace)),
         ("workflow = ?", text(workflow)),
         (in_state, status.map(|status| Sql::Integer(number(status)))),
@@ -255,24 +348,43 @@ fn conditions(filter: &RunFilter) -> (String, Vec<Sql>) {
     ];
     let present = all.into_iter().filter_map(|(sql, value)| Some((sql, value?)));
     let (mut conditions, values): (Vec<&str>, Vec<Sql>) = present.unzip();
-    conditions.push("true");
+    conditions.push("parent IS NULL");
     (conditions.join(" AND "), values)
 }
 
 fn run_row(row: &Row<'_>) -> rusqlite::Result<RunRow> {
-    let status: i64 = row.get(5)?;
-    let known = Status::ALL.into_iter().find(|known| number(*known) == status);
     Ok(RunRow {
         id: RunId(row.get(0)?),
         workflow: row.get(1)?,
         namespace: row.get(2)?,
         name: row.get(3)?,
         plan: row.get(4)?,
-        status: known.ok_or(rusqlite::Error::IntegralValueOutOfRange(5, status))?,
+        status: status_of(row.get(5)?)?,
         created: unsigned(row.get(6)?),
         finished: row.get::<_, Option<i64>>(7)?.map(unsigned),
         error: row.get(8)?,
+        dialect: match row.get(9)? {
+            1 => Dialect::Instructions,
+            2 => Dialect::Graph,
+            _ => Dialect::Pipeline,
+        },
+        version: row.get(10)?,
+        parent: row.get::<_, Option<i64>>(11)?.map(RunId),
     })
+}
+
+fn status_of(stored: i64) -> rusqlite::Result<Status> {
+    let known = Status::ALL.into_iter().find(|known| number(*known) == stored);
+    known.ok_or(rusqlite::Error::IntegralValueOutOfRange(0, stored))
+}
+
+/// A format as the database knows it, for ever.
+fn dialect_number(dialect: Dialect) -> i64 {
+    match dialect {
+        Dialect::Pipeline => 0,
+        Dialect::Instructions => 1,
+        Dialect::Graph => 2,
+    }
 }
 
 /// A status as the database knows it, for ever.
@@ -333,7 +445,7 @@ mod tests {
         let before = Some(RunId(9));
         let listed = |filter: RunFilter| {
             let (condition, values) = conditions(&filter);
-            (select_rows(&condition), values.len() + 1)
+            (select_rows(&condition), values.len() + 2)
         };
         let all = RunFilter::default;
         for ((sql, parameters), expected) in [

@@ -9,7 +9,8 @@ use waystation_core::error::{Code, Error};
 use crate::store::{Result, StoreError};
 
 /// Each step leads from the version that is its index to the next one. Steps never change.
-const MIGRATIONS: &[&str] = &[include_str!("schema-1.sql"), include_str!("schema-2.sql")];
+const MIGRATIONS: &[&str] =
+    &[include_str!("schema-1.sql"), include_str!("schema-2.sql"), include_str!("schema-3.sql")];
 /// How long a statement waits for somebody else's lock, such as that of a database shell.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(10);
 /// More than the store's distinct statements.

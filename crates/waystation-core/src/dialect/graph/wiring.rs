@@ -1,0 +1,144 @@
+//! Edges between nodes: by the port they leave by, under a condition of their own, or after a failure.
+
+use std::collections::{HashMap, HashSet};
+
+use super::definition::{EdgeDefinition, Graph, Label};
+use super::issue::{Issue, Issues, did_you_mean};
+use super::types::Lowered;
+use crate::plan::{Edge, NodeIndex, When};
+
+/// The label of edges that are followed when their node fails.
+const ERROR: &str = "error";
+
+/// A graph's edges.
+pub(super) struct Wiring {
+    /// Between its nodes.
+    pub(super) edges: Vec<Edge>,
+    /// Those with a condition of their own: each becomes a node.
+    pub(super) conditions: Vec<Conditional>,
+}
+
+/// An edge with a condition of its own.
+pub(super) struct Conditional {
+    pub(super) from: NodeIndex,
+    pub(super) to: NodeIndex,
+    pub(super) condition: String,
+    /// Its number in the definition.
+    pub(super) edge: usize,
+}
+
+impl Wiring {
+    /// The edges as written, and those that the settings of nodes imply.
+    pub(super) fn new(
+        graph: &Graph,
+        nodes: &[Option<Lowered>],
+        by_id: &HashMap<&str, NodeIndex>,
+        issues: &mut Issues,
+    ) -> Wiring {
+        let mut wiring = Wiring { edges: Vec::new(), conditions: Vec::new() };
+        for (number, edge) in graph.edges.iter().enumerate() {
+            let ends = (end(edge, true, by_id, issues), end(edge, false, by_id, issues));
+            let (Some(from), Some(to)) = ends else { continue };
+            let Some(lowered) = &nodes[from as usize] else { continue };
+            match way_out(edge, lowered, issues) {
+                None => {}
+                Some(Way::When(when)) => wiring.edges.push(Edge { from, to, when, label: None }),
+                Some(Way::If(condition)) => {
+                    wiring.conditions.push(Conditional { from, to, condition, edge: number });
+                }
+            }
+        }
+        wiring.add_targets(graph, nodes, by_id, issues);
+        wiring.drop_repeated();
+        wiring
+    }
+
+    /// Adds the edges to nodes that settings name.
+    fn add_targets(
+        &mut self,
+        graph: &Graph,
+        nodes: &[Option<Lowered>],
+        by_id: &HashMap<&str, NodeIndex>,
+        issues: &mut Issues,
+    ) {
+        for (from, lowered) in nodes.iter().enumerate() {
+            for (port, target) in lowered.iter().flat_map(|lowered| &lowered.targets) {
+                match by_id.get(target.as_str()) {
+                    Some(to) => self.lead(from as NodeIndex, *to, port),
+                    None => {
+                        let place = graph.nodes[from].place.field("config");
+                        let near = did_you_mean(target, by_id.keys().copied());
+                        let text = format!(
+                            "there is no node {target}: the branch {port} ends here at run time{near}"
+                        );
+                        issues.warn(place, text);
+                    }
+                }
+            }
+        }
+    }
+
+    /// An edge between the two that says nothing of its port is the one that settings mean.
+    fn lead(&mut self, from: NodeIndex, to: NodeIndex, port: &str) {
+        let when = When::Port(port.to_owned());
+        self.edges.retain(|edge| (edge.from, edge.to) != (from, to) || edge.when == When::Failed);
+        self.edges.push(Edge { from, to, when, label: None });
+    }
+
+    /// The same edge twice would count twice where a node waits for so many.
+    fn drop_repeated(&mut self) {
+        let mut seen = HashSet::new();
+        self.edges.retain(|edge| {
+            let port = match &edge.when {
+                When::Port(port) => Some(port.clone()),
+                _ => None,
+            };
+            seen.insert((edge.from, edge.to, port, edge.when == When::Failed))
+        });
+    }
+}
+
+fn end(
+    edge: &EdgeDefinition,
+    is_source: bool,
+    by_id: &HashMap<&str, NodeIndex>,
+    issues: &mut Issues,
+) -> Option<NodeIndex> {
+    let (id, field) = if is_source { (&edge.from, "source") } else { (&edge.to, "target") };
+    let known = by_id.get(id.as_str()).copied();
+    if known.is_none() {
+        let near = did_you_mean(id, by_id.keys().copied());
+        let text = format!("there is no node {id}{near}");
+        issues.error(Issue::new(edge.place.field(field), text));
+    }
+    known
+}
+
+enum Way {
+    When(When),
+    If(String),
+}
+
+/// When an edge is followed. A node with one way out may have labels for the eye.
+fn way_out(edge: &EdgeDefinition, node: &Lowered, issues: &mut Issues) -> Option<Way> {
+    let Some(Label { field, text }) = &edge.label else {
+        let first = node.ports.first().map(|port| When::Port(port.clone()));
+        return Some(Way::When(first.unwrap_or(When::Completed)));
+    };
+    let port = node.ports.iter().find(|port| port.eq_ignore_ascii_case(text));
+    match port {
+        Some(port) => Some(Way::When(When::Port(port.clone()))),
+        None if text.eq_ignore_ascii_case(ERROR) => Some(Way::When(When::Failed)),
+        None if !node.ports.is_empty() => {
+            let near = did_you_mean(text, node.ports.iter().map(String::as_str));
+            let ports = node.ports.join(", ");
+            let text = format!(
+                "the node has no way out called {text}; its ways out are {ports}, and error{near}"
+            );
+            issues.error(Issue::new(edge.place.field(field), text));
+            None
+        }
+        None if *field == "condition" => Some(Way::If(text.clone())),
+        None => Some(Way::When(When::Completed)),
+    }
+}

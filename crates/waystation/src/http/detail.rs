@@ -1,0 +1,89 @@
+//! Errors in the shape of the workflow APIs: `{detail}`, and a list of places where a value is wrong.
+
+use axum::Json;
+use axum::http::{StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use serde_json::{Value, json};
+use waystation_core::dialect::graph::issue::Issue;
+use waystation_core::error::{Code, Error, Kind};
+
+use super::reply::{Failed, status_of};
+use crate::workflows::Refusal;
+
+/// An error on its way to the caller.
+#[derive(Debug)]
+pub(super) enum Detail {
+    /// A value of the request is wrong, at these places.
+    Invalid(Vec<Issue>),
+    /// Anything else.
+    Plain(StatusCode, String, Option<String>),
+}
+
+impl Detail {
+    /// A parameter of the query or the path is wrong.
+    pub(super) fn parameter(name: &str, message: &str) -> Detail {
+        let text = format!("{name}: {message}");
+        Detail::Plain(StatusCode::UNPROCESSABLE_ENTITY, text, None)
+    }
+}
+
+impl From<Error> for Detail {
+    fn from(error: Error) -> Detail {
+        let status = match (error.code, error.code.kind()) {
+            (Code::BodyInvalid | Code::RequestInvalid, _) => StatusCode::UNPROCESSABLE_ENTITY,
+            (_, Kind::Conflict) => StatusCode::CONFLICT,
+            _ => status_of(&error),
+        };
+        let hint = error.hint().map(str::to_owned);
+        Detail::Plain(status, error.message, hint)
+    }
+}
+
+impl From<Failed> for Detail {
+    fn from(failed: Failed) -> Detail {
+        failed.0.into()
+    }
+}
+
+impl From<Refusal> for Detail {
+    fn from(refusal: Refusal) -> Detail {
+        match refusal {
+            Refusal::Invalid(issues) => Detail::Invalid(issues),
+            Refusal::Error(error) => error.into(),
+            Refusal::Stale { present } => {
+                let text = format!(
+                    "The workflow has changed: its present version is {present}. Get it again, and \
+                     repeat your change on that"
+                );
+                Detail::Plain(StatusCode::PRECONDITION_FAILED, text, None)
+            }
+        }
+    }
+}
+
+impl IntoResponse for Detail {
+    fn into_response(self) -> Response {
+        let (status, body) = match self {
+            Detail::Invalid(issues) => {
+                let detail: Vec<Value> = issues.iter().map(Issue::to_json).collect();
+                (StatusCode::UNPROCESSABLE_ENTITY, json!({ "detail": detail }))
+            }
+            Detail::Plain(status, text, hint) => {
+                let mut body = json!({ "detail": text });
+                if let Some(hint) = hint {
+                    body["hint"] = hint.into();
+                }
+                (status, body)
+            }
+        };
+        match status {
+            StatusCode::SERVICE_UNAVAILABLE | StatusCode::TOO_MANY_REQUESTS => {
+                (status, [(header::RETRY_AFTER, "1")], Json(body)).into_response()
+            }
+            StatusCode::PAYLOAD_TOO_LARGE => {
+                (status, [(header::CONNECTION, "close")], Json(body)).into_response()
+            }
+            _ => (status, Json(body)).into_response(),
+        }
+    }
+}

@@ -1,0 +1,342 @@
+//! `/api/v1/workflows`: stored workflows, their versions, and runs of them.
+
+use axum::extract::State;
+use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use axum::routing::{get, post};
+use axum::{Json, Router};
+use serde::Deserialize;
+use serde_json::{Value, json};
+use waystation_core::error::{Code, Error};
+use waystation_core::time::rfc3339;
+use waystation_engine::driver::Origin;
+use waystation_engine::id::{WorkflowId, now_ms};
+use waystation_engine::store::{Claim, Expected, VersionLine, WorkflowFilter, WorkflowLine};
+
+use super::Context;
+use super::body::Body;
+use super::detail::Detail;
+use super::extract::{Path, Query};
+use super::jobs;
+use crate::workflows::{self, Saved, view, view_warnings};
+
+/// Workflows in one page, at the most.
+const PAGE_MAX: usize = 200;
+/// How long an idempotency key is remembered.
+const CLAIM_MS: u64 = 24 * 3_600_000;
+/// The header that tells one call from its repetition.
+const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
+/// Says that the reply is that of an earlier call.
+const REPLAYED: HeaderName = HeaderName::from_static("idempotent-replayed");
+
+pub(super) fn routes() -> Router<Context> {
+    let one = get(show).put(replace).patch(amend).delete(remove);
+    Router::new()
+        .route("/api/v1/workflows", get(list).post(create))
+        .route("/api/v1/workflows/", get(list).post(create))
+        .route("/api/v1/workflows/validate", post(validate))
+        .route("/api/v1/workflows/{id}", one)
+        .route("/api/v1/workflows/{id}/versions", get(versions))
+        .route("/api/v1/workflows/{id}/execute", post(execute))
+}
+
+/// A page of a list.
+#[derive(Deserialize)]
+pub(super) struct Page {
+    pub(super) page: Option<usize>,
+    pub(super) limit: Option<usize>,
+}
+
+impl Page {
+    /// The page's number and its length.
+    pub(super) fn place(&self, most: usize) -> Result<(usize, usize), Detail> {
+        let page = self.page.unwrap_or(1);
+        let limit = self.limit.unwrap_or(20);
+        if page == 0 || limit == 0 {
+            return Err(Detail::parameter("page, limit", "must be at least 1"));
+        }
+        Ok((page, limit.min(most)))
+    }
+}
+
+#[derive(Deserialize)]
+struct Wanted {
+    status: Option<String>,
+    q: Option<String>,
+    #[serde(flatten)]
+    page: PageText,
+}
+
+/// The same as [`Page`], as it stands in a query beside other fields.
+#[derive(Deserialize)]
+pub(super) struct PageText {
+    page: Option<String>,
+    limit: Option<String>,
+}
+
+impl PageText {
+    pub(super) fn read(&self) -> Result<Page, Detail> {
+        let number = |name: &str, text: &Option<String>| {
+            let parsed = text.as_deref().map(str::parse::<usize>).transpose();
+            parsed.map_err(|_| Detail::parameter(name, "must be a whole number"))
+        };
+        Ok(Page { page: number("page", &self.page)?, limit: number("limit", &self.limit)? })
+    }
+}
+
+async fn list(
+    State(context): State<Context>,
+    Query(wanted): Query<Wanted>,
+) -> Result<Json<Value>, Detail> {
+    let (page, limit) = wanted.page.read()?.place(PAGE_MAX)?;
+    let offset = (page - 1).saturating_mul(limit);
+    let filter = WorkflowFilter { status: wanted.status, text: wanted.q, offset, limit };
+    let store = context.app.engine.store();
+    let (lines, total) = store.workflows(filter).await.map_err(Error::from)?;
+    let items: Vec<Value> = lines.iter().map(line).collect();
+    Ok(Json(json!({ "items": items, "total": total, "page": page, "limit": limit })))
+}
+
+/// A workflow in lists.
+fn line(line: &WorkflowLine) -> Value {
+    json!({
+        "id": line.id.to_string(),
+        "name": line.name,
+        "description": line.description,
+        "status": line.status,
+        "version": line.version,
+        "created_at": rfc3339(line.created),
+        "updated_at": rfc3339(line.updated),
+    })
+}
+
+async fn create(State(context): State<Context>, body: Body) -> Result<Response, Detail> {
+    let source = Value::Object(body.object()?);
+    let saved =
+        workflows::save(&context.app, WorkflowId::new(), Expected::Absent, source).await?;
+    let location = format!("/api/v1/workflows/{}", saved.row.id);
+    let location = HeaderValue::from_str(&location).ok().map(|to| (header::LOCATION, to));
+    let mut response = (StatusCode::CREATED, saved_reply(&saved)).into_response();
+    response.headers_mut().extend(location);
+    Ok(response)
+}
+
+/// The workflow, its version as a tag, and its warnings.
+fn saved_reply(saved: &Saved) -> Response {
+    let mut body = view(&saved.row);
+    body["warnings"] = view_warnings(&saved.warnings);
+    ([tag(saved.row.version)], Json(body)).into_response()
+}
+
+fn tag(version: u32) -> (HeaderName, HeaderValue) {
+    let text = HeaderValue::from_str(&format!("\"{version}\""));
+    (header::ETAG, text.unwrap_or(HeaderValue::from_static("*")))
+}
+
+async fn validate(State(context): State<Context>, body: Body) -> Result<Json<Value>, Detail> {
+    let source = Value::Object(body.object()?);
+    Ok(Json(match workflows::check(&context.app, &source) {
+        Ok(compiled) => {
+            json!({ "valid": true, "errors": [], "warnings": view_warnings(&compiled.warnings) })
+        }
+        Err(workflows::Refusal::Invalid(issues)) => {
+            let errors: Vec<Value> = issues.iter().map(|issue| issue.to_json()).collect();
+            json!({ "valid": false, "errors": errors, "warnings": [] })
+        }
+        Err(other) => return Err(other.into()),
+    }))
+}
+
+/// A workflow's id in a path.
+fn id(text: &str) -> Result<WorkflowId, Detail> {
+    text.parse().map_err(|_| workflows::unknown(text).into())
+}
+
+#[derive(Deserialize)]
+pub(super) struct Version {
+    pub(super) version: Option<u32>,
+}
+
+async fn show(
+    State(context): State<Context>,
+    Path(text): Path<String>,
+    Query(wanted): Query<Version>,
+) -> Result<Response, Detail> {
+    let row = workflows::load(&context.app, &id(&text)?, wanted.version).await?;
+    Ok(([tag(row.version)], Json(view(&row))).into_response())
+}
+
+async fn replace(
+    State(context): State<Context>,
+    Path(text): Path<String>,
+    headers: HeaderMap,
+    body: Body,
+) -> Result<Response, Detail> {
+    let source = Value::Object(body.object()?);
+    let expected = expected(&headers)?;
+    let saved = workflows::save(&context.app, id(&text)?, expected, source).await?;
+    Ok(saved_reply(&saved))
+}
+
+/// Replaces the fields that the body has, on top of the version that it is based on.
+async fn amend(
+    State(context): State<Context>,
+    Path(text): Path<String>,
+    headers: HeaderMap,
+    body: Body,
+) -> Result<Response, Detail> {
+    let id = id(&text)?;
+    let row = workflows::load(&context.app, &id, None).await?;
+    let expected = match expected(&headers)? {
+        Expected::Version(version) => Expected::Version(version),
+        _ => Expected::Version(row.version),
+    };
+    let mut source = row.definition.as_ref().clone();
+    if let Value::Object(fields) = &mut source {
+        fields.extend(body.object()?);
+    }
+    Ok(saved_reply(&workflows::save(&context.app, id, expected, source).await?))
+}
+
+/// Which present version the caller means to replace.
+pub(super) fn expected(headers: &HeaderMap) -> Result<Expected, Detail> {
+    if headers.get(header::IF_NONE_MATCH).is_some_and(|value| value == "*") {
+        return Ok(Expected::Absent);
+    }
+    let Some(value) = headers.get(header::IF_MATCH) else { return Ok(Expected::Any) };
+    let text = value.to_str().unwrap_or_default().trim();
+    if text == "*" {
+        return Ok(Expected::Any);
+    }
+    let number = text.trim_start_matches("W/").trim_matches('"').parse();
+    number.map(Expected::Version).map_err(|_| {
+        let text = "If-Match takes the ETag of a workflow, such as \"3\"";
+        Error::new(Code::RequestInvalid, text).into()
+    })
+}
+
+async fn remove(
+    State(context): State<Context>,
+    Path(text): Path<String>,
+) -> Result<StatusCode, Detail> {
+    let id = id(&text)?;
+    if context.app.engine.store().remove_workflow(&id).await.map_err(Error::from)? {
+        Ok(StatusCode::NO_CONTENT)
+    } else {
+        Err(workflows::unknown(&text).into())
+    }
+}
+
+async fn versions(
+    State(context): State<Context>,
+    Path(text): Path<String>,
+) -> Result<Json<Value>, Detail> {
+    let id = id(&text)?;
+    let lines = context.app.engine.store().versions(&id).await.map_err(Error::from)?;
+    if lines.is_empty() {
+        return Err(workflows::unknown(&text).into());
+    }
+    let line = |line: &VersionLine| {
+        json!({
+            "version": line.version,
+            "name": line.name,
+            "created_at": rfc3339(line.created),
+        })
+    };
+    let items: Vec<Value> = lines.iter().map(line).collect();
+    Ok(Json(json!({ "workflow_id": text, "total": items.len(), "items": items })))
+}
+
+#[derive(Deserialize)]
+struct Execution {
+    #[serde(default)]
+    wait: Option<String>,
+    version: Option<String>,
+}
+
+async fn execute(
+    State(context): State<Context>,
+    Path(text): Path<String>,
+    Query(wanted): Query<Execution>,
+    headers: HeaderMap,
+    body: Body,
+) -> Result<Response, Detail> {
+    let version = wanted.version.as_deref().map(str::parse).transpose();
+    let version = version.map_err(|_| Detail::parameter("version", "must be a whole number"))?;
+    let row = workflows::load(&context.app, &id(&text)?, version).await?;
+    let source = body.text()?;
+    let input = input(source)?;
+    let claim = claim(&headers, &format!("{}:{}", row.id, source), &row.id)?;
+    if let Some(claim) = &claim
+        && let Some(reply) = replayed(&context, claim).await?
+    {
+        return Ok(reply);
+    }
+    let origin = Origin { claim: claim.clone(), ..Origin::default() };
+    let submitted = match (workflows::begin(&context.app, &row, input, origin).await, &claim) {
+        (Ok(submitted), _) => submitted,
+        // The same call came at the same time, and was first.
+        (Err(workflows::Refusal::Error(error)), Some(claim)) if error.code == Code::Conflict => {
+            return replayed(&context, claim).await?.ok_or_else(|| error.into());
+        }
+        (Err(refusal), _) => return Err(refusal.into()),
+    };
+    let (run, waits) = (submitted.id, wanted.wait.is_some_and(|wait| is_true(&wait)));
+    if !waits {
+        submitted.finished.accepted().await?;
+        return Ok((StatusCode::ACCEPTED, jobs::reply(&context, run).await?).into_response());
+    }
+    submitted.finished.wait().await?;
+    jobs::reply(&context, run).await
+}
+
+pub(super) fn is_true(text: &str) -> bool {
+    matches!(text, "" | "true" | "1" | "yes")
+}
+
+/// The input of a run: what `input_data`, `input` or `inputs` hold, else the whole body.
+pub(super) fn input(body: &str) -> Result<Value, Detail> {
+    if body.trim().is_empty() {
+        return Ok(json!({}));
+    }
+    let invalid = |text: String| Error::new(Code::BodyInvalid, text);
+    let parsed: Value = serde_json::from_str(body)
+        .map_err(|error| invalid(format!("The body is not valid JSON: {error}")))?;
+    let Value::Object(mut fields) = parsed else {
+        return Err(invalid("The body must be a JSON object".into()).into());
+    };
+    let named = ["input_data", "inputs", "input"].into_iter();
+    let found = named.filter_map(|name| fields.shift_remove(name)).next();
+    Ok(found.unwrap_or(Value::Object(fields)))
+}
+
+/// The claim of a call that may be repeated: by its key, within one workflow.
+fn claim(
+    headers: &HeaderMap,
+    body: &str,
+    workflow: &WorkflowId,
+) -> Result<Option<Claim>, Detail> {
+    let Some(value) = headers.get(IDEMPOTENCY_KEY) else { return Ok(None) };
+    let key = value.to_str().unwrap_or_default().trim();
+    if key.is_empty() || key.len() > 255 {
+        let text = "Idempotency-Key has 1 to 255 visible letters";
+        return Err(Error::new(Code::RequestInvalid, text).into());
+    }
+    let fingerprint = waystation_engine::driver::plans::source_key(&[body]);
+    let key = format!("execute:{workflow}:{key}");
+    Ok(Some(Claim { key, fingerprint, expires: now_ms() + CLAIM_MS }))
+}
+
+/// The job that a call with the same key began, if there was one.
+async fn replayed(context: &Context, claim: &Claim) -> Result<Option<Response>, Detail> {
+    let store = context.app.engine.store();
+    let claimed = store.claimed(&claim.key, now_ms()).await.map_err(Error::from)?;
+    let Some((run, fingerprint)) = claimed else { return Ok(None) };
+    if fingerprint != claim.fingerprint {
+        let text = "The Idempotency-Key was used with another request";
+        return Err(Error::new(Code::Conflict, text).into());
+    }
+    let reply = jobs::reply(context, run).await?;
+    let replayed = [(REPLAYED, HeaderValue::from_static("true"))];
+    Ok(Some((StatusCode::ACCEPTED, replayed, reply).into_response()))
+}

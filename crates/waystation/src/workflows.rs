@@ -1,0 +1,219 @@
+//! Stored workflows: checked, kept, compiled once, and run. For HTTP and the command line.
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use serde_json::{Map, Value, json};
+use waystation_core::dialect::graph::issue::Issue;
+use waystation_core::dialect::graph::{Compiled, compile};
+use waystation_core::error::{Code, Error};
+use waystation_core::plan::Plan;
+use waystation_core::time::rfc3339;
+use waystation_engine::driver::plans::{Definition, Plans, source_key};
+use waystation_engine::driver::{Library, Origin, Stored, Submission, Submitted};
+use waystation_engine::id::{WorkflowId, now_ms};
+use waystation_engine::node::catalog::Catalog;
+use waystation_engine::store::{Changed, Expected, Store, WorkflowChange, WorkflowRow};
+
+use crate::app::App;
+
+/// The namespace of all runs of stored workflows.
+pub const NAMESPACE: &str = "workflows";
+
+/// Fields of a definition that the server itself writes: what a caller sends back of them is dropped.
+const OWN_FIELDS: [&str; 7] =
+    ["id", "_id", "workflow_id", "version", "created_at", "updated_at", "warnings"];
+
+/// Why something could not be done with a stored workflow.
+#[derive(Debug)]
+pub enum Refusal {
+    /// The definition has problems; all of them.
+    Invalid(Vec<Issue>),
+    /// The version that the caller meant is not the present one.
+    Stale {
+        /// The present one.
+        present: u32,
+    },
+    /// Anything else.
+    Error(Error),
+}
+
+impl From<Error> for Refusal {
+    fn from(error: Error) -> Refusal {
+        Refusal::Error(error)
+    }
+}
+
+/// A workflow as it was just saved, and what its author should know about it.
+pub struct Saved {
+    /// The workflow.
+    pub row: WorkflowRow,
+    /// What is probably not meant so.
+    pub warnings: Vec<Issue>,
+}
+
+/// Checks a definition, without keeping it.
+pub fn check(app: &App, source: &Value) -> Result<Compiled, Refusal> {
+    compile(source, app.engine.catalog(), app.steps_max).map_err(Refusal::Invalid)
+}
+
+/// Checks a definition and keeps it as the present version.
+pub async fn save(
+    app: &App,
+    id: WorkflowId,
+    expected: Expected,
+    source: Value,
+) -> Result<Saved, Refusal> {
+    let source = without_own_fields(source);
+    let Compiled { definition, warnings, .. } = check(app, &source)?;
+    let at = now_ms();
+    let change = WorkflowChange {
+        id,
+        name: definition.name,
+        status: definition.status,
+        description: definition.description,
+        definition: source,
+        at,
+        expected,
+        triggers: Vec::new(),
+    };
+    match app.engine.store().change_workflow(change).await.map_err(Error::from)? {
+        Changed::Done { .. } => Ok(Saved { row: load(app, &id, None).await?, warnings }),
+        Changed::Missing => Err(unknown(&id.to_string()).into()),
+        Changed::Exists => {
+            let text = format!("There is a workflow with ID {id} already");
+            Err(Error::new(Code::Conflict, text).into())
+        }
+        Changed::Stale { present } => Err(Refusal::Stale { present }),
+        Changed::PathTaken { path } => {
+            let text = format!("Another workflow has a hook at {path} already");
+            Err(Error::new(Code::Conflict, text).into())
+        }
+    }
+}
+
+fn without_own_fields(source: Value) -> Value {
+    match source {
+        Value::Object(fields) => {
+            let is_own = |name: &String| OWN_FIELDS.contains(&name.as_str());
+            Value::Object(fields.into_iter().filter(|(name, _)| !is_own(name)).collect())
+        }
+        other => other,
+    }
+}
+
+/// A stored workflow, in a version or in the present one.
+pub async fn load(
+    app: &App,
+    id: &WorkflowId,
+    version: Option<u32>,
+) -> Result<WorkflowRow, Error> {
+    let row = app.engine.store().workflow(id, version).await?;
+    row.ok_or_else(|| match version {
+        None => unknown(&id.to_string()),
+        Some(version) => {
+            let text = format!("Workflow with ID {id} has no version {version}");
+            Error::new(Code::NotFound, text)
+        }
+    })
+}
+
+/// The error for a workflow that is not there.
+pub fn unknown(id: &str) -> Error {
+    Error::new(Code::NotFound, format!("Workflow with ID {id} not found"))
+}
+
+/// A workflow as callers see it: the definition as it was given, and what the server knows.
+pub fn view(row: &WorkflowRow) -> Value {
+    let mut view = Map::new();
+    view.insert("id".into(), row.id.to_string().into());
+    if let Value::Object(fields) = row.definition.as_ref() {
+        view.extend(fields.iter().map(|(name, value)| (name.clone(), value.clone())));
+    }
+    let mut put = |name: &str, value: Value| drop(view.insert(name.to_owned(), value));
+    put("status", row.status.as_str().into());
+    put("version", row.version.into());
+    put("created_at", rfc3339(row.created).into());
+    put("updated_at", rfc3339(row.updated).into());
+    Value::Object(view)
+}
+
+/// Warnings as callers see them.
+pub fn view_warnings(warnings: &[Issue]) -> Value {
+    let shown = warnings.iter().map(|issue| {
+        let mut shown = issue.to_json();
+        shown["type"] = json!("warning");
+        shown
+    });
+    shown.collect()
+}
+
+/// Begins a run of a workflow.
+pub async fn begin(
+    app: &App,
+    row: &WorkflowRow,
+    input: Value,
+    origin: Origin,
+) -> Result<Submitted, Refusal> {
+    let definition = define(app, row)?;
+    let submission = Submission {
+        definition,
+        workflow: row.id.to_string(),
+        namespace: NAMESPACE.into(),
+        name: Some(row.name.clone()),
+        input,
+        warnings: Vec::new(),
+        origin: Origin { version: Some(row.version), ..origin },
+    };
+    Ok(app.engine.submit(submission).await?)
+}
+
+/// The compiled definition of a stored workflow. Types may have changed since it was saved.
+fn define(app: &App, row: &WorkflowRow) -> Result<Arc<Definition>, Refusal> {
+    let steps_max = app.steps_max;
+    app.engine.define(source_of(row), || {
+        let compiled = compile(&row.definition, app.engine.catalog(), steps_max);
+        compiled.map(planned).map_err(Refusal::Invalid)
+    })
+}
+
+fn source_of(row: &WorkflowRow) -> [u8; 32] {
+    let updated = row.updated.to_string();
+    source_key(&["graph", &row.id.to_string(), &row.version.to_string(), &updated])
+}
+
+fn planned(compiled: Compiled) -> (Plan, Vec<String>) {
+    let warnings = compiled.warnings.iter().map(ToString::to_string).collect();
+    (compiled.plan, warnings)
+}
+
+/// The store's workflows, for nodes that run other workflows.
+pub struct Shelf {
+    /// Where they are kept.
+    pub store: Arc<dyn Store>,
+    /// What they may use.
+    pub catalog: Arc<Catalog>,
+    /// The most nodes of one.
+    pub steps_max: usize,
+}
+
+#[async_trait]
+impl Library for Shelf {
+    async fn stored(
+        &self,
+        plans: &Plans,
+        workflow: &str,
+        version: Option<u32>,
+    ) -> Result<Stored, Error> {
+        let id: WorkflowId = workflow.parse().map_err(|_| unknown(workflow))?;
+        let row = self.store.workflow(&id, version).await?.ok_or_else(|| unknown(workflow))?;
+        let definition = plans.define(source_of(&row), || {
+            let compiled = compile(&row.definition, &*self.catalog, self.steps_max);
+            compiled.map(planned).map_err(|issues| {
+                let texts: Vec<String> = issues.iter().map(ToString::to_string).collect();
+                Error::new(Code::DefinitionInvalid, texts.join("; "))
+            })
+        })?;
+        Ok(Stored { definition, version: row.version, name: Some(row.name) })
+    }
+}
