@@ -36,6 +36,10 @@ pub const MODEL_ANSWER_BYTES: usize = 4 << 20;
 /// Bytes that a streamed answer may take on the wire, where each word travels in an event of some
 /// hundred bytes; a longer one fails the call for good.
 pub const MODEL_STREAM_BYTES: usize = 64 << 20;
+/// Schedules that begin their runs in one go; further ones follow at once.
+pub const SCHEDULES_DUE: usize = 1_000;
+/// How late a schedule may be before its moment counts as missed, in milliseconds.
+pub const SCHEDULE_GRACE_MS: u64 = 60_000;
 /// The longest wait of a node, in milliseconds; a longer one fails the node.
 pub const WAIT_MS_MAX: u64 = 10 * 366 * 24 * 3_600_000;
 /// Items of one node with a body; more fail the node.

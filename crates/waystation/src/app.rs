@@ -2,10 +2,10 @@
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use waystation_core::error::{Code, Error};
-use waystation_engine::driver::{Engine, Parts};
+use waystation_engine::driver::{Engine, LinkMaker, Parts};
 use waystation_engine::egress::{HttpClient, Policy, Reach};
 use waystation_engine::event::redis::OutputSink;
 use waystation_engine::event::signature::SigningKey;
@@ -17,7 +17,9 @@ use waystation_engine::store::Store;
 use waystation_engine::store::sqlite::{Options, SqliteStore};
 
 use crate::config::Config;
+use crate::links;
 use crate::origins::Origins;
+use crate::workflows::Shelf;
 
 /// What all requests and commands share.
 pub struct App {
@@ -43,6 +45,8 @@ pub struct App {
     pub steps_max: usize,
     /// The names of the providers of models.
     pub providers: Vec<String>,
+    /// Where links lead to: known once it is said, or once the server listens.
+    base_url: Arc<OnceLock<String>>,
 }
 
 impl App {
@@ -66,13 +70,26 @@ impl App {
             redis: config.redis.clone(),
             settings: config.models,
         }));
+        let registry = Registry::standard(Arc::clone(&client), Arc::clone(&models));
+        let shelf = Shelf {
+            store: Arc::clone(&store),
+            catalog: Arc::clone(registry.catalog()),
+            steps_max: config.steps_max,
+        };
+        let base_url = Arc::new(OnceLock::new());
+        if let Some(url) = &config.public_url {
+            let _ = base_url.set(url.trim_end_matches('/').to_owned());
+        }
+        let links = link_maker(Arc::clone(&base_url), Arc::clone(&vault));
         let parts = Parts {
             store,
-            registry: Registry::standard(Arc::clone(&client), Arc::clone(&models)),
+            registry,
             vault: Arc::clone(&vault),
             client: Arc::clone(&client),
             webhook_key: webhook_key.clone(),
             outputs: config.redis.map(OutputSink::start),
+            library: Arc::new(shelf),
+            links: Some(links),
             settings,
         };
         Ok(App {
@@ -87,14 +104,26 @@ impl App {
             body_bytes_max: config.body_bytes_max,
             steps_max: config.steps_max,
             providers,
+            base_url,
         })
     }
 
     /// Tells where this server listens, so that a URL of a path alone means it, and starts the engine.
     pub async fn start(&self, address: SocketAddr) -> Result<(), Error> {
         self.client.set_own_address(address);
+        // Where a public address is said, that one stays.
+        let _ = self.base_url.set(format!("http://{address}"));
         self.engine.start().await
     }
+}
+
+/// Makes links at which somebody ends the wait of a run. Before the server listens they are paths.
+fn link_maker(base_url: Arc<OnceLock<String>>, vault: Arc<Vault>) -> LinkMaker {
+    Arc::new(move |run, node: &str, attempt| {
+        let ticket = links::Ticket { run, node: node.to_owned(), attempt };
+        let base = base_url.get().map(String::as_str).unwrap_or_default();
+        format!("{base}/decide/{}", links::seal(&vault, &ticket))
+    })
 }
 
 /// The vault of a data directory.

@@ -7,6 +7,9 @@
 //! - [`chain`]: what it takes to run an instruction chain, for HTTP and the command line
 //! - [`pipeline`]: what it takes to run a pipeline, for HTTP and the command line
 //! - [`blocks`]: workflows made of blocks
+//! - [`workflows`]: stored workflows: checked, kept and run
+//! - [`triggers`]: what begins them by itself
+//! - [`links`]: links by which somebody ends a wait
 //! - [`view`]: a run as JSON, for people and programs that look it up
 //! - [`http`]: routes, one file per API
 //! - [`cli`]: commands, one file each
@@ -18,6 +21,9 @@ pub mod chain;
 pub mod cli;
 pub mod config;
 pub mod http;
+pub mod links;
 pub mod origins;
 pub mod pipeline;
+pub mod triggers;
 pub mod view;
+pub mod workflows;

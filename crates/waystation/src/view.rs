@@ -1,6 +1,7 @@
 //! A run as JSON, for people and programs that look it up.
 
 use serde_json::{Map, Value, json};
+use waystation_core::dialect::graph::job;
 use waystation_core::dialect::instructions::{self, reply::usage};
 use waystation_core::dialect::pipeline::reply;
 use waystation_core::plan::{Dialect, NodeIndex, QueueItem, Shape};
@@ -54,6 +55,7 @@ pub fn detail(seen: &Seen<'_>) -> Value {
         (Dialect::Instructions, _) => instructions::reply::status(run, waiting),
         (Dialect::Pipeline, Some(_)) => reply::render(run, &line.id.to_string()),
         (Dialect::Pipeline, None) => Value::Null,
+        (Dialect::Graph, _) => job::render(run, &line.id.to_string()),
     };
     view
 }
@@ -146,8 +148,8 @@ fn spent(run: &Run, nodes: &[NodeIndex]) -> Option<Usage> {
 /// The word for where a step stands.
 pub fn status(status: NodeStatus) -> &'static str {
     match status {
-        NodeStatus::Waiting | NodeStatus::Ready => "waiting",
-        NodeStatus::Running => "running",
+        NodeStatus::Waiting | NodeStatus::Ready | NodeStatus::Suspended => "waiting",
+        NodeStatus::Running | NodeStatus::InBody => "running",
         NodeStatus::Backoff => "retrying",
         NodeStatus::Completed => "completed",
         NodeStatus::Failed => "failed",

@@ -8,6 +8,7 @@ use waystation_core::dialect::graph::issue::Issue;
 use waystation_core::dialect::graph::{Compiled, compile};
 use waystation_core::error::{Code, Error};
 use waystation_core::plan::Plan;
+use waystation_core::run::Run;
 use waystation_core::time::rfc3339;
 use waystation_engine::driver::plans::{Definition, Plans, source_key};
 use waystation_engine::driver::{Library, Origin, Stored, Submission, Submitted};
@@ -16,9 +17,12 @@ use waystation_engine::node::catalog::Catalog;
 use waystation_engine::store::{Changed, Expected, Store, WorkflowChange, WorkflowRow};
 
 use crate::app::App;
+use crate::triggers;
 
 /// The namespace of all runs of stored workflows.
 pub const NAMESPACE: &str = "workflows";
+/// The namespace of runs that try something out.
+const TEST_NAMESPACE: &str = "workflow-tests";
 
 /// Fields of a definition that the server itself writes: what a caller sends back of them is dropped.
 const OWN_FIELDS: [&str; 7] =
@@ -66,6 +70,7 @@ pub async fn save(
 ) -> Result<Saved, Refusal> {
     let source = without_own_fields(source);
     let Compiled { definition, warnings, .. } = check(app, &source)?;
+    let triggers = triggers::of(&definition).map_err(Refusal::Invalid)?;
     let at = now_ms();
     let change = WorkflowChange {
         id,
@@ -75,10 +80,13 @@ pub async fn save(
         definition: source,
         at,
         expected,
-        triggers: Vec::new(),
+        triggers,
     };
     match app.engine.store().change_workflow(change).await.map_err(Error::from)? {
-        Changed::Done { .. } => Ok(Saved { row: load(app, &id, None).await?, warnings }),
+        Changed::Done { .. } => {
+            app.engine.schedules_changed();
+            Ok(Saved { row: load(app, &id, None).await?, warnings })
+        }
         Changed::Missing => Err(unknown(&id.to_string()).into()),
         Changed::Exists => {
             let text = format!("There is a workflow with ID {id} already");
@@ -103,11 +111,7 @@ fn without_own_fields(source: Value) -> Value {
 }
 
 /// A stored workflow, in a version or in the present one.
-pub async fn load(
-    app: &App,
-    id: &WorkflowId,
-    version: Option<u32>,
-) -> Result<WorkflowRow, Error> {
+pub async fn load(app: &App, id: &WorkflowId, version: Option<u32>) -> Result<WorkflowRow, Error> {
     let row = app.engine.store().workflow(id, version).await?;
     row.ok_or_else(|| match version {
         None => unknown(&id.to_string()),
@@ -175,6 +179,26 @@ fn define(app: &App, row: &WorkflowRow) -> Result<Arc<Definition>, Refusal> {
         let compiled = compile(&row.definition, app.engine.catalog(), steps_max);
         compiled.map(planned).map_err(Refusal::Invalid)
     })
+}
+
+/// Runs a definition once, without keeping it, and waits for the end.
+pub async fn try_once(app: &App, source: &Value, input: Value) -> Result<Arc<Run>, Refusal> {
+    let text = source.to_string();
+    let steps_max = app.steps_max;
+    let definition = app.engine.define(source_key(&["graph", "once", &text]), || {
+        let compiled = compile(source, app.engine.catalog(), steps_max);
+        compiled.map(planned).map_err(Refusal::Invalid)
+    })?;
+    let submission = Submission {
+        definition,
+        workflow: "test".into(),
+        namespace: TEST_NAMESPACE.into(),
+        name: None,
+        input,
+        warnings: Vec::new(),
+        origin: Origin::default(),
+    };
+    Ok(app.engine.submit(submission).await?.finished.wait().await?)
 }
 
 fn source_of(row: &WorkflowRow) -> [u8; 32] {

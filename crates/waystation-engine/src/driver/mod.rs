@@ -4,6 +4,7 @@
 //! - `live`: one run under way
 //! - `attempt`: one attempt at a node with effects
 //! - `meters`: what runs and nodes count
+//! - `schedule`: stored workflows that begin by themselves
 //! - `wake`: recovery at start, timers, retention
 
 mod attempt;
@@ -11,6 +12,7 @@ mod handle;
 mod live;
 mod meters;
 pub mod plans;
+mod schedule;
 mod shared;
 #[cfg(test)]
 mod tests;
@@ -32,6 +34,7 @@ use handle::Command;
 pub use handle::{Decision, Finished};
 use live::Live;
 use plans::{Definition, SourceKey};
+pub use schedule::Moments;
 use shared::Shared;
 pub use shared::{Health, Library, LinkMaker, NoLibrary, Parts, Settings, Stored};
 
@@ -40,6 +43,9 @@ use crate::id::RunId;
 use crate::node::catalog::Catalog;
 use crate::node::context::Token;
 use crate::store::{Claim, Fired, RunFilter, RunRow, Status, Store};
+
+/// The namespace of runs that begin by a schedule: that of all stored workflows.
+const SCHEDULED_NAMESPACE: &str = "workflows";
 
 /// The engine. Clones share it.
 #[derive(Clone)]
@@ -203,6 +209,11 @@ impl Engine {
         let definition = self.shared.definition(&row.plan).await?;
         let entries = self.shared.store.journal(id, 0).await?;
         Ok((Run::replay(Arc::clone(&definition.program), &entries), entries))
+    }
+
+    /// Says that schedules have changed, so that the next one may be due sooner.
+    pub fn schedules_changed(&self) {
+        self.shared.rescheduled.notify_one();
     }
 
     /// The node types that definitions may use.

@@ -153,6 +153,8 @@ pub(super) struct Shared {
     pub(super) meters: Meters,
     /// Told when a run has gone to sleep, so that the alarm can be set earlier.
     pub(super) slept: Notify,
+    /// Told when schedules have changed.
+    pub(super) rescheduled: Notify,
     pub(super) closing: watch::Sender<bool>,
     handles: Mutex<HashMap<RunId, Arc<Handle>>>,
     /// Tasks that drive runs.
@@ -191,6 +193,7 @@ impl Shared {
             settings,
             plans,
             slept: Notify::new(),
+            rescheduled: Notify::new(),
             closing: watch::Sender::new(false),
             handles: Mutex::default(),
             driving: AtomicUsize::new(0),

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use waystation_core::error::Error;
 
+use super::schedule;
 use super::shared::Shared;
 use crate::id::now_ms;
 
@@ -37,6 +38,14 @@ pub(super) fn spawn_services(shared: &Arc<Shared>) {
         let mut closing = services.closing.subscribe();
         tokio::select! {
             () = alarm(&services) => {}
+            _ = closing.wait_for(|closing| *closing) => {}
+        }
+    });
+    let services = Arc::clone(shared);
+    tokio::spawn(async move {
+        let mut closing = services.closing.subscribe();
+        tokio::select! {
+            () = schedule::serve(&services) => {}
             _ = closing.wait_for(|closing| *closing) => {}
         }
     });

@@ -121,7 +121,7 @@ pub struct Wait {
 /// All node types by name.
 pub struct Registry {
     types: HashMap<&'static str, NodeType>,
-    catalog: Catalog,
+    catalog: Arc<Catalog>,
 }
 
 impl Registry {
@@ -129,7 +129,7 @@ impl Registry {
     pub fn standard(client: Arc<HttpClient>, models: Arc<Models>) -> Registry {
         let (client, models) = (move || Arc::clone(&client), move || Arc::clone(&models));
         let effect = |effect: Arc<dyn Effect>| NodeType::Effect(effect);
-        let mut registry = Registry { types: HashMap::new(), catalog: Catalog::default() };
+        let mut registry = Registry { types: HashMap::new(), catalog: Arc::default() };
         registry.add("start", NodeType::Pure(control::start));
         registry.add("end", NodeType::Pure(control::end));
         registry.add("merge", NodeType::Pure(control::merge));
@@ -162,11 +162,14 @@ impl Registry {
 
     /// Makes a type known to definitions.
     pub fn describe(&mut self, spec: Spec) {
-        self.catalog.add(spec);
+        // Nobody else has it before the registry is complete.
+        if let Some(catalog) = Arc::get_mut(&mut self.catalog) {
+            catalog.add(spec);
+        }
     }
 
     /// What definitions may use.
-    pub fn catalog(&self) -> &Catalog {
+    pub fn catalog(&self) -> &Arc<Catalog> {
         &self.catalog
     }
 

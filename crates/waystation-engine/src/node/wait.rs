@@ -69,10 +69,8 @@ pub(super) fn spec() -> Spec {
 }
 
 fn lower(config: serde_json::Map<String, Value>) -> Result<Lowered, Problems> {
-    let mut ports = match config.get("choices").and_then(Value::as_array) {
-        Some(choices) => choices.iter().filter_map(Value::as_str).map(String::from).collect(),
-        None => choices(),
-    };
+    let config = Value::Object(config);
+    let mut ports = choices_of(&config);
     if ports.iter().any(|port| port.contains("{{")) {
         return Err(vec!["choices: must be known before the workflow runs: no templates".into()]);
     }
@@ -80,7 +78,7 @@ fn lower(config: serde_json::Map<String, Value>) -> Result<Lowered, Problems> {
         return Err(vec!["choices: `timeout` and `error` are ways out of their own".into()]);
     }
     ports.push(TIMEOUT.into());
-    Ok(Lowered { ports, ..Lowered::new(KIND, config.into()) })
+    Ok(Lowered { ports, ..Lowered::new(KIND, config) })
 }
 
 /// Waits for a decision.
@@ -107,12 +105,17 @@ fn late(seconds: f64) -> Failure {
     Failure::fatal(Code::Timeout, format!("Nobody decided within {seconds} seconds"))
 }
 
-/// How a decision ends a wait, whose settings are as the plan has them.
-pub fn decided(config: &Value, choice: Option<&str>, data: Value) -> Result<Ending, String> {
-    let known = match config.get("choices").and_then(Value::as_array) {
+/// What may be chosen, by a node's settings as the plan has them.
+pub fn choices_of(config: &Value) -> Vec<String> {
+    match config.get("choices").and_then(Value::as_array) {
         Some(choices) => choices.iter().filter_map(Value::as_str).map(String::from).collect(),
         None => choices(),
-    };
+    }
+}
+
+/// How a decision ends a wait, whose settings are as the plan has them.
+pub fn decided(config: &Value, choice: Option<&str>, data: Value) -> Result<Ending, String> {
+    let known = choices_of(config);
     let choice = match choice {
         Some(choice) => known.iter().find(|known| *known == choice),
         None => known.first(),

@@ -11,6 +11,8 @@ use crate::limits::SECRET_BYTES_MAX;
 use crate::store::Store;
 
 const NAME_BYTES_MAX: usize = 128;
+/// What tickets are sealed under: no secret can have this name.
+const TICKET: &str = "\0ticket";
 
 /// What is known under each name: the value, or why it cannot be read.
 type Known = BTreeMap<String, Result<Secret, Error>>;
@@ -55,6 +57,16 @@ impl Vault {
         self.store.put_secret(name, sealed).await?;
         self.write().insert(name.to_owned(), Ok(Secret::new(value.to_owned())));
         Ok(())
+    }
+
+    /// Seals a text that leaves this installation and comes back, such as what a link is for.
+    pub fn seal_ticket(&self, text: &str) -> Result<Vec<u8>, Error> {
+        self.sealer.seal(TICKET, text)
+    }
+
+    /// The text of a ticket that this installation sealed.
+    pub fn open_ticket(&self, sealed: &[u8]) -> Option<String> {
+        self.sealer.open(TICKET, sealed).ok().map(|text| text.expose().to_owned())
     }
 
     /// Removes a secret; answers whether there was one.

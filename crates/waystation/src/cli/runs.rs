@@ -10,7 +10,7 @@ use waystation_core::error::{Code, Error};
 use waystation_core::plan::Plan;
 use waystation_core::program::Program;
 use waystation_core::run::Run;
-use waystation_engine::driver::unknown_run;
+use waystation_engine::driver::{Again, unknown_run};
 use waystation_engine::id::RunId;
 use waystation_engine::store::sqlite::SqliteStore;
 use waystation_engine::store::{RunFilter, Status, Store};

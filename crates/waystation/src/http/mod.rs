@@ -3,12 +3,18 @@
 mod blocks;
 mod body;
 mod cors;
+mod decide;
+mod detail;
 mod echo;
 mod endpoints;
+mod executions;
 mod extract;
 mod guard;
+mod hooks;
 mod instructions;
+mod jobs;
 mod listen;
+mod nodes;
 mod page;
 mod patience;
 mod pipelines;
@@ -17,7 +23,9 @@ mod reply;
 mod room;
 mod runs;
 mod secrets;
+mod service;
 mod status;
+mod triggers;
 mod watch;
 
 use std::sync::Arc;
@@ -109,6 +117,13 @@ pub fn router(context: Context) -> Router {
         .merge(status::routes())
         .merge(echo::routes())
         .merge(page::routes())
+        .merge(service::routes())
+        .merge(jobs::routes())
+        .merge(nodes::routes())
+        .merge(executions::routes())
+        .merge(triggers::routes())
+        .merge(hooks::routes())
+        .merge(decide::routes())
         .fallback(reply::no_such_route)
         .method_not_allowed_fallback(reply::no_such_method)
         .layer(axum::middleware::from_fn_with_state(gate.is_local, guard::check))

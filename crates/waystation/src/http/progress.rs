@@ -126,6 +126,7 @@ async fn history(
         status: None,
         before: page.before.as_deref().map(before).transpose()?,
         limit,
+        ..RunFilter::default()
     };
     let rows = engine.runs(filter).await?;
     let next = rows.last().filter(|_| rows.len() == limit).map(|row| row.id.to_string());

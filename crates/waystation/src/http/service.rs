@@ -112,8 +112,7 @@ fn line(line: &WorkflowLine) -> Value {
 
 async fn create(State(context): State<Context>, body: Body) -> Result<Response, Detail> {
     let source = Value::Object(body.object()?);
-    let saved =
-        workflows::save(&context.app, WorkflowId::new(), Expected::Absent, source).await?;
+    let saved = workflows::save(&context.app, WorkflowId::new(), Expected::Absent, source).await?;
     let location = format!("/api/v1/workflows/{}", saved.row.id);
     let location = HeaderValue::from_str(&location).ok().map(|to| (header::LOCATION, to));
     let mut response = (StatusCode::CREATED, saved_reply(&saved)).into_response();
@@ -311,11 +310,7 @@ pub(super) fn input(body: &str) -> Result<Value, Detail> {
 }
 
 /// The claim of a call that may be repeated: by its key, within one workflow.
-fn claim(
-    headers: &HeaderMap,
-    body: &str,
-    workflow: &WorkflowId,
-) -> Result<Option<Claim>, Detail> {
+fn claim(headers: &HeaderMap, body: &str, workflow: &WorkflowId) -> Result<Option<Claim>, Detail> {
     let Some(value) = headers.get(IDEMPOTENCY_KEY) else { return Ok(None) };
     let key = value.to_str().unwrap_or_default().trim();
     if key.is_empty() || key.len() > 255 {

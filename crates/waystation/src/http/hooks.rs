@@ -1,0 +1,151 @@
+//! `/hooks/…`: addresses at which other programs begin workflows.
+
+use axum::Json;
+use axum::Router;
+use axum::extract::{OriginalUri, State};
+use axum::http::{HeaderMap, Method, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use axum::routing::any;
+use serde_json::{Map, Value, json};
+use waystation_core::dialect::graph::job;
+use waystation_core::entry::Outcome;
+use waystation_core::error::{Code, Error};
+use waystation_engine::driver::Origin;
+use waystation_engine::event::signature::{self, SigningKey};
+use waystation_engine::id::now_ms;
+use waystation_engine::store::{Claim, Fired, TriggerRow};
+
+use super::Context;
+use super::body::Body;
+use super::detail::Detail;
+use super::extract::Path;
+use crate::triggers::{self, Hook};
+use crate::workflows;
+
+/// Headers that name whoever calls, and must not be kept with the run.
+const SECRET_HEADERS: [header::HeaderName; 4] =
+    [header::AUTHORIZATION, header::PROXY_AUTHORIZATION, header::COOKIE, header::SET_COOKIE];
+/// Headers that tell one delivery from its repetition, the first that is there counts.
+const DELIVERY_HEADERS: [&str; 3] = ["idempotency-key", signature::ID_HEADER, "x-github-delivery"];
+/// How long a delivery is remembered.
+const DELIVERY_MS: u64 = 24 * 3_600_000;
+
+pub(super) fn routes() -> Router<Context> {
+    Router::new().route("/hooks/{*path}", any(call))
+}
+
+async fn call(
+    State(context): State<Context>,
+    Path(path): Path<String>,
+    OriginalUri(uri): OriginalUri,
+    method: Method,
+    headers: HeaderMap,
+    body: Body,
+) -> Result<Response, Detail> {
+    let unknown = || Error::new(Code::NotFound, format!("There is no hook at /hooks/{path}"));
+    let path = path.trim_end_matches('/');
+    let row = context.app.engine.store().hook(path).await.map_err(Error::from)?;
+    let row = row.filter(|row| row.enabled).ok_or_else(unknown)?;
+    let hook = triggers::hook_of(&row)?;
+    if !hook.methods.iter().any(|known| known == method.as_str()) {
+        let text = format!("This hook takes {}", hook.methods.join(", "));
+        return Err(Detail::Plain(StatusCode::METHOD_NOT_ALLOWED, text, None));
+    }
+    let text = body.text()?;
+    verify(&context, &hook, &headers, text.as_bytes())?;
+    let input = json!({
+        "method": method.as_str(),
+        "path": path,
+        "query": query(uri.query().unwrap_or_default()),
+        "headers": shown(&headers, &hook),
+        "body": serde_json::from_str(text).unwrap_or_else(|_| Value::from(text)),
+    });
+    begin(&context, &row, &hook, input, delivery(&headers, &row, text)).await
+}
+
+/// Checks that the call comes from somebody with the secret.
+fn verify(context: &Context, hook: &Hook, headers: &HeaderMap, body: &[u8]) -> Result<(), Detail> {
+    let Some(signed) = &hook.signature else { return Ok(()) };
+    let secret = context.app.vault.get(&signed.secret)?;
+    let header = |name: &str| headers.get(name).and_then(|value| value.to_str().ok());
+    let verdict = if signed.is_standard {
+        let key = SigningKey::parse(secret.expose())?;
+        let told = signature::Headers {
+            id: header(signature::ID_HEADER),
+            timestamp: header(signature::TIMESTAMP_HEADER),
+            signature: header(signature::SIGNATURE_HEADER),
+        };
+        key.verify(told, body, now_ms() / 1_000)
+    } else {
+        signature::verify_body(secret.expose(), header(&signed.header), body)
+    };
+    Ok(verdict?)
+}
+
+fn query(text: &str) -> Value {
+    let pairs = url::form_urlencoded::parse(text.as_bytes());
+    Value::Object(pairs.map(|(name, value)| (name.into_owned(), value.into())).collect())
+}
+
+/// The headers of a call, without those that are secrets.
+fn shown(headers: &HeaderMap, hook: &Hook) -> Value {
+    let signed = hook.signature.as_ref().map(|signed| signed.header.as_str());
+    let mut fields = Map::new();
+    for (name, value) in headers {
+        let is_secret = SECRET_HEADERS.contains(name) || signed == Some(name.as_str());
+        if !is_secret && let Ok(text) = value.to_str() {
+            fields.insert(name.as_str().to_owned(), text.into());
+        }
+    }
+    Value::Object(fields)
+}
+
+/// What tells this delivery from its repetition, if the caller says.
+fn delivery(headers: &HeaderMap, row: &TriggerRow, body: &str) -> Option<Claim> {
+    let mut told = DELIVERY_HEADERS.iter().filter_map(|name| headers.get(*name)?.to_str().ok());
+    let id = told.find(|id| !id.is_empty() && id.len() <= 255)?;
+    let key = format!("hook:{}:{}:{id}", row.workflow, row.id);
+    let fingerprint = waystation_engine::driver::plans::source_key(&[body]);
+    Some(Claim { key, fingerprint, expires: now_ms() + DELIVERY_MS })
+}
+
+async fn begin(
+    context: &Context,
+    row: &TriggerRow,
+    hook: &Hook,
+    input: Value,
+    claim: Option<Claim>,
+) -> Result<Response, Detail> {
+    let store = context.app.engine.store();
+    if let Some(claim) = &claim
+        && let Some((run, _)) = store.claimed(&claim.key, now_ms()).await.map_err(Error::from)?
+    {
+        return Ok(accepted(&run.to_string()));
+    }
+    let workflow = workflows::load(&context.app, &row.workflow, None).await?;
+    let fired = Fired {
+        workflow: row.workflow,
+        trigger: row.id.clone(),
+        occurrence: None,
+        next_at: None,
+        at: now_ms(),
+    };
+    let origin = Origin { claim, fired: Some(fired), ..Origin::default() };
+    let submitted = workflows::begin(&context.app, &workflow, input, origin).await?;
+    let id = submitted.id.to_string();
+    if !hook.waits {
+        submitted.finished.accepted().await?;
+        return Ok(accepted(&id));
+    }
+    let run = submitted.finished.wait().await?;
+    if run.outcome == Some(Outcome::Completed) {
+        return Ok(Json(run.result()).into_response());
+    }
+    let text = job::error(&run).as_str().unwrap_or("The workflow did not complete").to_owned();
+    let hint = Some(format!("see the job {id}"));
+    Err(Detail::Plain(StatusCode::INTERNAL_SERVER_ERROR, text, hint))
+}
+
+fn accepted(job: &str) -> Response {
+    (StatusCode::ACCEPTED, Json(json!({ "job_id": job, "status": "accepted" }))).into_response()
+}
