@@ -63,8 +63,8 @@ impl Budget {
         self.pay(&self.work, bytes, TOO_MUCH_WORK)
     }
 
-    /// Pays for evaluating the parts of an expression.
-    pub(super) fn work_on_parts(&self, count: usize) -> Result<(), String> {
+    /// Pays for evaluating the parts of an expression, or as much work on something else.
+    pub fn work_on_parts(&self, count: usize) -> Result<(), String> {
         self.work(count.saturating_mul(PART_BYTES))
     }
 

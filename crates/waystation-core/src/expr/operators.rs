@@ -270,8 +270,8 @@ pub fn sum<'v>(numbers: impl Iterator<Item = &'v Number>) -> Result<Value, Strin
 }
 
 /// The arithmetic mean of at least one number.
-pub fn mean(numbers: &[&Number]) -> Result<Value, String> {
-    match sum(numbers.iter().copied())? {
+pub fn mean(numbers: &[Number]) -> Result<Value, String> {
+    match sum(numbers.iter())? {
         Value::Number(total) => calculate(Operator::Divide, &total, &Number::from(numbers.len())),
         total => Ok(total),
     }
