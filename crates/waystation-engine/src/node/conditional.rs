@@ -74,7 +74,7 @@ struct OnlyCondition {
 }
 
 fn lower_conditional(config: Map<String, Value>) -> Result<Lowered, Problems> {
-    let settings: Conditional = read_settings(&config, &["condition"])?;
+    let settings: Conditional = read_settings(config, &["condition"])?;
     let target = |port: &str, edge: Option<String>| edge.map(|node| (port.to_owned(), node));
     let targets = target("true", settings.true_edge).into_iter();
     let targets = targets.chain(target("false", settings.false_edge)).collect();
@@ -82,7 +82,7 @@ fn lower_conditional(config: Map<String, Value>) -> Result<Lowered, Problems> {
 }
 
 fn lower_condition(config: Map<String, Value>) -> Result<Lowered, Problems> {
-    let settings: OnlyCondition = read_settings(&config, &["condition"])?;
+    let settings: OnlyCondition = read_settings(config, &["condition"])?;
     branch(settings.condition)
 }
 

@@ -55,12 +55,12 @@ struct EndSettings {
 }
 
 fn lower_start(config: Map<String, Value>) -> Result<Lowered, Problems> {
-    let NoSettings {} = read_settings(&config, &[])?;
+    let NoSettings {} = read_settings(config.clone(), &[])?;
     Ok(Lowered::new("start", Value::Object(config)))
 }
 
 fn lower_end(mut config: Map<String, Value>) -> Result<Lowered, Problems> {
-    let settings: EndSettings = read_settings(&config, &["output"])?;
+    let settings: EndSettings = read_settings(config.clone(), &["output"])?;
     if settings.output.is_none() {
         config.shift_remove("output");
     }

@@ -51,7 +51,7 @@ struct Settings {
 }
 
 fn lower(mut config: Map<String, Value>) -> Result<Lowered, Problems> {
-    let settings: Settings = read_settings(&config, &["condition", "items"])?;
+    let settings: Settings = read_settings(config.clone(), &["condition", "items"])?;
     if let Some(problem) = condition_problem("condition", &settings.condition) {
         return Err(vec![problem]);
     }

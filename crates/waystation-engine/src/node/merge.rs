@@ -1,7 +1,7 @@
 //! `merge`, as definitions have it: where branches meet again. Its engine type is called `gather`.
 
 use schemars::JsonSchema;
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 use waystation_core::dialect::graph::types::{Lowered, Problems};
 use waystation_core::plan::Join;
@@ -50,7 +50,7 @@ struct Settings {
     combine: Combine,
 }
 
-#[derive(Clone, Copy, Default, Deserialize, PartialEq, JsonSchema)]
+#[derive(Clone, Copy, Default, Deserialize, PartialEq, JsonSchema, Serialize)]
 #[serde(rename_all = "snake_case")]
 enum Mode {
     /// When all branches that come have arrived.
@@ -62,7 +62,7 @@ enum Mode {
     First,
 }
 
-#[derive(Clone, Copy, Default, Deserialize, JsonSchema)]
+#[derive(Clone, Copy, Default, Deserialize, JsonSchema, Serialize)]
 #[serde(rename_all = "snake_case")]
 enum Combine {
     /// An object of the results by node id.
@@ -75,7 +75,7 @@ enum Combine {
 }
 
 fn lower(config: Map<String, Value>) -> Result<Lowered, Problems> {
-    let settings: Settings = read_settings(&config, &[])?;
+    let settings: Settings = read_settings(config.clone(), &[])?;
     let join = match (settings.mode, settings.count) {
         (Mode::First, Some(count)) => Join::First(count),
         (Mode::First, None) => return problem("count: `mode: first` needs to know how many"),

@@ -9,6 +9,7 @@ mod conditional;
 pub mod context;
 mod control;
 mod decide;
+pub mod docs;
 pub mod endpoint;
 mod filter;
 pub mod http;

@@ -88,10 +88,10 @@ pub fn schema_of<T: JsonSchema>() -> Value {
     schema
 }
 
-/// Settings as a type reads them, before a run. Those that are `open` may be or hold templates; what the
+/// Settings as a type reads them, before a run. Those that are `open` may be templates; what the
 /// others say has to be known by then.
 pub(super) fn read_settings<T: DeserializeOwned>(
-    config: &Map<String, Value>,
+    config: Map<String, Value>,
     open: &[&str],
 ) -> Result<T, Problems> {
     let closed = config.iter().filter(|(name, _)| !open.contains(&name.as_str()));
@@ -101,7 +101,7 @@ pub(super) fn read_settings<T: DeserializeOwned>(
     if !problems.is_empty() {
         return Err(problems);
     }
-    let read = serde_json::from_value(Value::Object(config.clone()));
+    let read = serde_json::from_value(Value::Object(config));
     read.map_err(|error| vec![cut(&format!("settings: {error}"))])
 }
 

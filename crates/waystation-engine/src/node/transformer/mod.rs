@@ -73,8 +73,8 @@ says which items they are. All items together may make the node look at 256 MiB 
 of an expression counts as 64 bytes an item, and produce 16 MiB of new ones. Beyond, the node fails.";
 
 fn lower(mut config: Map<String, Value>) -> Result<Lowered, Problems> {
-    let open = ["items", "fields", "expression", "by", "template"];
-    let transform: Transform = read_settings(&config, &open)?;
+    let open = ["items", "expression", "by", "template"];
+    let transform: Transform = read_settings(config.clone(), &open)?;
     let problems = transform.problems();
     if !problems.is_empty() {
         return Err(problems);

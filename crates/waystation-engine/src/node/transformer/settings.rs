@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, HashSet};
 
 use schemars::JsonSchema;
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use waystation_core::dialect::graph::types::Problems;
 
@@ -102,7 +102,7 @@ pub(super) enum Transform {
 }
 
 /// Which of two items comes first.
-#[derive(Clone, Copy, Default, Deserialize, PartialEq, JsonSchema)]
+#[derive(Clone, Copy, Default, Deserialize, PartialEq, JsonSchema, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub(super) enum Order {
     /// The smaller one.

@@ -12,6 +12,7 @@ fn run(config: &Value, upstream: &[(&str, Value)]) -> Result<Value, String> {
 }
 
 /// Transforms what one node gave.
+#[expect(clippy::needless_pass_by_value, reason = "settings are made where they are used")]
 fn of(config: Value, subject: &Value) -> Result<Value, String> {
     run(&config, &[("before", subject.clone())])
 }
