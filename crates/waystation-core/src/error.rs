@@ -64,6 +64,8 @@ codes! {
     DefinitionInvalid = "definition_invalid", Invalid, None;
     /// A template or condition could not be evaluated on this run's values.
     ExpressionFailed = "expression_failed", Invalid, Some("give a fallback with `| default(...)` where a value may be missing");
+    /// A node was given a value that it cannot work with.
+    ValueInvalid = "value_invalid", Invalid, None;
     /// A bound on size, depth, steps or output was exceeded.
     LimitExceeded = "limit_exceeded", Refused, None;
     /// The egress policy refuses the target.

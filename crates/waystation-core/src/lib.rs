@@ -7,6 +7,7 @@
 //! - [`scheduler`]: the state machine that folds facts into actions
 //! - [`run`]: everything known about one run, folded from its journal
 //! - [`scope`]: what names mean inside a running node
+//! - [`item`]: what names mean where a node looks at one item of a list
 //! - [`extract`]: named outputs out of a response
 //! - [`dialect`]: wire formats: parse, compile into a plan, render replies
 //! - [`prepare`]: a node's settings made ready for an attempt
@@ -22,6 +23,7 @@ pub mod entry;
 pub mod error;
 pub mod expr;
 pub mod extract;
+pub mod item;
 pub mod limits;
 pub mod plan;
 pub mod prepare;

@@ -24,8 +24,10 @@ pub const EXPRESSION_BYTES: usize = 8_192;
 pub const EXPRESSION_NODES: usize = 2_000;
 /// Nesting of one parsed expression.
 pub const EXPRESSION_DEPTH: u16 = 100;
-/// Bytes that one evaluation may copy or produce.
+/// Bytes that one evaluation, or all those of one node for its items, may copy or produce.
 pub const EXPRESSION_OUTPUT_BYTES: usize = 16 << 20;
+/// Bytes that they may look at, which is far cheaper than copying.
+pub const EXPRESSION_WORK_BYTES: usize = 16 * EXPRESSION_OUTPUT_BYTES;
 /// Nesting of a configuration value whose strings are templates.
 pub const CONFIG_DEPTH: usize = 128;
 /// Attempts of one node.

@@ -1,4 +1,4 @@
-//! What one evaluation may still copy and look at.
+//! What one evaluation, or all those of one node together, may still copy and look at.
 
 use std::borrow::Cow;
 use std::cell::Cell;
@@ -6,32 +6,51 @@ use std::io;
 
 use serde_json::Value;
 
-use crate::limits::{CONFIG_DEPTH, EXPRESSION_OUTPUT_BYTES};
+use crate::limits::{CONFIG_DEPTH, EXPRESSION_OUTPUT_BYTES, EXPRESSION_WORK_BYTES};
 
-/// Bytes that one evaluation may look at; looking is far cheaper than copying.
-const WORK_BYTES: usize = 16 * EXPRESSION_OUTPUT_BYTES;
 /// What a value counts for beside its text.
 const VALUE_BYTES: usize = 32;
+/// What evaluating one part of an expression counts for, beside what it does to values: about what it
+/// takes, in bytes that could be looked at instead.
+const PART_BYTES: usize = 64;
 
 const TOO_LARGE: &str = "the result would be too large";
 const TOO_MUCH_WORK: &str = "this takes too much work on values this large";
 const TOO_DEEP: &str = "the value is nested too deeply";
 
-/// Counts down while an evaluation goes on.
+/// Counts down while evaluations go on: [`EXPRESSION_OUTPUT_BYTES`] that are copied or produced, and
+/// [`EXPRESSION_WORK_BYTES`] that are looked at.
 #[derive(Debug)]
-pub(super) struct Budget {
+pub struct Budget {
     output: Cell<usize>,
     work: Cell<usize>,
+    refused: Cell<bool>,
+}
+
+impl Default for Budget {
+    fn default() -> Budget {
+        Budget::new()
+    }
 }
 
 impl Budget {
-    pub(super) fn new() -> Budget {
-        Budget { output: Cell::new(EXPRESSION_OUTPUT_BYTES), work: Cell::new(WORK_BYTES) }
+    /// What one evaluation may take.
+    pub fn new() -> Budget {
+        Budget {
+            output: Cell::new(EXPRESSION_OUTPUT_BYTES),
+            work: Cell::new(EXPRESSION_WORK_BYTES),
+            refused: Cell::new(false),
+        }
+    }
+
+    /// Whether something was refused because it would have taken more than there was left.
+    pub fn is_used_up(&self) -> bool {
+        self.refused.get()
     }
 
     /// Pays for bytes that are about to be produced.
-    pub(super) fn produce(&self, bytes: usize) -> Result<(), String> {
-        pay(&self.output, bytes, TOO_LARGE)
+    pub fn produce(&self, bytes: usize) -> Result<(), String> {
+        self.pay(&self.output, bytes, TOO_LARGE)
     }
 
     /// Pays for values that are about to be produced, beside their text.
@@ -41,7 +60,21 @@ impl Budget {
 
     /// Pays for bytes that are about to be looked at.
     pub(super) fn work(&self, bytes: usize) -> Result<(), String> {
-        pay(&self.work, bytes, TOO_MUCH_WORK)
+        self.pay(&self.work, bytes, TOO_MUCH_WORK)
+    }
+
+    /// Pays for evaluating the parts of an expression, or as much work on something else.
+    pub fn work_on_parts(&self, count: usize) -> Result<(), String> {
+        self.work(count.saturating_mul(PART_BYTES))
+    }
+
+    fn pay(&self, left: &Cell<usize>, bytes: usize, refusal: &str) -> Result<(), String> {
+        let Some(rest) = left.get().checked_sub(bytes) else {
+            self.refused.set(true);
+            return Err(refusal.to_owned());
+        };
+        left.set(rest);
+        Ok(())
     }
 
     /// Pays for looking at the outermost level of a value.
@@ -60,7 +93,7 @@ impl Budget {
     }
 
     /// A copy that will stand `depth` levels deep in a result.
-    pub(super) fn copy(&self, value: Cow<'_, Value>, depth: usize) -> Result<Value, String> {
+    pub fn copy(&self, value: Cow<'_, Value>, depth: usize) -> Result<Value, String> {
         weigh(&value, CONFIG_DEPTH.saturating_sub(depth), &|bytes| self.produce(bytes))?;
         Ok(value.into_owned())
     }
@@ -88,12 +121,6 @@ impl Budget {
         serde_json::to_writer(&mut writer, value).map_err(|_| TOO_LARGE.to_owned())?;
         String::from_utf8(writer.written).map_err(|_| TOO_LARGE.to_owned())
     }
-}
-
-fn pay(left: &Cell<usize>, bytes: usize, refusal: &str) -> Result<(), String> {
-    let rest = left.get().checked_sub(bytes).ok_or_else(|| refusal.to_owned())?;
-    left.set(rest);
-    Ok(())
 }
 
 fn weigh(

@@ -22,27 +22,61 @@ pub struct Expression {
 impl Expression {
     /// Parses a source; `known` says whether a name with dashes exists.
     pub fn parse(source: &str, known: &dyn Fn(&str) -> bool) -> Result<Expression, Problem> {
+        Expression::parse_as("an expression", source, known)
+    }
+
+    fn parse_as(
+        what: &str,
+        source: &str,
+        known: &dyn Fn(&str) -> bool,
+    ) -> Result<Expression, Problem> {
         let tree = parse(source, known)?;
         if tree.paths().any(is_secret) {
-            return Err(Problem::at(0..source.len(), "a condition cannot look at a secret"));
+            let message = format!("{what} cannot look at a secret");
+            return Err(Problem::at(0..source.len(), message));
         }
         Ok(Expression { tree })
     }
 
     /// Its value, which a scope may lend. A name that does not exist is a problem.
     pub fn evaluate<'a>(&'a self, scope: &'a dyn Scope) -> Result<Cow<'a, Value>, Problem> {
-        let budget = Budget::new();
-        let evaluator =
-            Evaluator { tree: &self.tree, scope, budget: &budget, smart_primitives: false };
-        evaluator.run().map_err(|stop| {
-            let is_word = self.is_lone_word(&stop);
-            let budget = Budget::new();
-            let mut problem = explain(&Evaluator { budget: &budget, ..evaluator }, stop);
-            if is_word {
-                problem.message.push_str("; if a string is meant, put it in quotes");
-            }
-            problem
-        })
+        self.evaluate_within(scope, &Budget::new())
+    }
+
+    /// Likewise, within what several evaluations may take together.
+    pub fn evaluate_within<'a>(
+        &'a self,
+        scope: &'a dyn Scope,
+        budget: &Budget,
+    ) -> Result<Cow<'a, Value>, Problem> {
+        self.evaluator(scope, budget).run().map_err(|stop| self.explain(scope, stop))
+    }
+
+    /// Likewise, where nothing is a result, too: that of a path that leads nowhere.
+    pub fn find_within<'a>(
+        &'a self,
+        scope: &'a dyn Scope,
+        budget: &Budget,
+    ) -> Result<Option<Cow<'a, Value>>, Problem> {
+        match self.evaluator(scope, budget).run() {
+            Ok(value) => Ok(Some(value)),
+            Err(Stop::Missing(_)) => Ok(None),
+            Err(stop) => Err(self.explain(scope, stop)),
+        }
+    }
+
+    fn evaluator<'a, 'b>(&'a self, scope: &'a dyn Scope, budget: &'b Budget) -> Evaluator<'a, 'b> {
+        Evaluator { tree: &self.tree, scope, budget, smart_primitives: false }
+    }
+
+    /// An explanation may itself have to look at values, whatever is left.
+    fn explain(&self, scope: &dyn Scope, stop: Stop) -> Problem {
+        let is_word = self.is_lone_word(&stop);
+        let mut problem = explain(&self.evaluator(scope, &Budget::new()), stop);
+        if is_word {
+            problem.message.push_str("; if a string is meant, put it in quotes");
+        }
+        problem
     }
 
     fn is_lone_word(&self, stop: &Stop) -> bool {
@@ -65,12 +99,18 @@ pub struct Condition {
 impl Condition {
     /// Parses a source; `known` says whether a name with dashes exists.
     pub fn parse(source: &str, known: &dyn Fn(&str) -> bool) -> Result<Condition, Problem> {
-        Expression::parse(source, known).map(|expression| Condition { expression })
+        let expression = Expression::parse_as("a condition", source, known)?;
+        Ok(Condition { expression })
     }
 
     /// Whether it holds. A name that does not exist and a mismatch of types are problems, never false.
     pub fn evaluate(&self, scope: &dyn Scope) -> Result<bool, Problem> {
-        self.expression.evaluate(scope).map(|value| is_truthy(&value))
+        self.evaluate_within(scope, &Budget::new())
+    }
+
+    /// Likewise, within what several evaluations may take together.
+    pub fn evaluate_within(&self, scope: &dyn Scope, budget: &Budget) -> Result<bool, Problem> {
+        self.expression.evaluate_within(scope, budget).map(|value| is_truthy(&value))
     }
 
     /// The static paths that it refers to.

@@ -36,7 +36,10 @@ type Outcome<'a> = Result<Cow<'a, Value>, Stop>;
 impl<'a> Evaluator<'a, '_> {
     /// The value of the whole tree.
     pub(super) fn run(&self) -> Outcome<'a> {
-        self.value(self.tree.root)
+        let root = self.tree.root;
+        let paid = self.budget.work_on_parts(self.tree.nodes.len());
+        paid.map_err(|message| self.failed(root, message))?;
+        self.value(root)
     }
 
     /// The value of one node. The parser bounds how deep this recurses.

@@ -48,7 +48,9 @@ mod fuzz;
 #[cfg(test)]
 mod tests;
 
+pub use budget::Budget;
 pub use condition::{Condition, Expression};
-pub use path::{Found, Key, Scope};
+pub use operators::{are_equal, compare_numbers, kind, mean, sum};
+pub use path::{Found, Key, Scope, child};
 pub use problem::Problem;
 pub use template::{Rendered, Template};

@@ -41,7 +41,7 @@ pub(super) fn apply(
 }
 
 /// What a value is, for messages.
-pub(super) fn kind(value: &Value) -> &'static str {
+pub fn kind(value: &Value) -> &'static str {
     match value {
         Value::Null => "null",
         Value::Bool(_) => "a boolean",
@@ -81,6 +81,11 @@ pub(super) fn negate(value: &Value) -> Result<Value, String> {
         Value::Number(number) => calculate(Operator::Subtract, &Number::from(0), number),
         _ => Err(format!("`-` needs a number and got {}", kind(value))),
     }
+}
+
+/// Whether `==` holds between two values.
+pub fn are_equal(left: &Value, right: &Value) -> Result<bool, String> {
+    equal(left, right, &Budget::new())
 }
 
 fn equal(left: &Value, right: &Value, budget: &Budget) -> Result<bool, String> {
@@ -133,7 +138,7 @@ fn compare(operator: Operator, left: &Value, right: &Value) -> Result<Ordering, 
 }
 
 /// Orders two numbers, in any ways of writing them.
-pub(super) fn compare_numbers(left: &Number, right: &Number) -> Ordering {
+pub fn compare_numbers(left: &Number, right: &Number) -> Ordering {
     match (left.as_i128(), right.as_i128()) {
         (Some(left), Some(right)) => left.cmp(&right),
         (Some(left), None) => compare_integer(left, float(right)),
@@ -254,7 +259,7 @@ fn integer(operator: Operator, left: i128, right: i128) -> Option<i128> {
 }
 
 /// Adds up numbers.
-pub(super) fn sum<'v>(numbers: impl Iterator<Item = &'v Number>) -> Result<Value, String> {
+pub fn sum<'v>(numbers: impl Iterator<Item = &'v Number>) -> Result<Value, String> {
     let mut total = Number::from(0);
     for number in numbers {
         if let Value::Number(next) = calculate(Operator::Add, &total, number)? {
@@ -262,4 +267,12 @@ pub(super) fn sum<'v>(numbers: impl Iterator<Item = &'v Number>) -> Result<Value
         }
     }
     Ok(Value::Number(total))
+}
+
+/// The arithmetic mean of at least one number.
+pub fn mean(numbers: &[Number]) -> Result<Value, String> {
+    match sum(numbers.iter())? {
+        Value::Number(total) => calculate(Operator::Divide, &total, &Number::from(numbers.len())),
+        total => Ok(total),
+    }
 }

@@ -30,6 +30,13 @@ pub trait Scope {
     /// The names that exist, dotted where the scope resolves more than one key. Only asked for when
     /// a message needs them.
     fn names(&self) -> Vec<String>;
+
+    /// Whether a name exists, be it that of a node: what the parser asks of names with dashes.
+    fn knows(&self, name: &str) -> bool {
+        let head = Key::Name(name.into());
+        let path = [head, Key::Name("output".into())];
+        self.lookup(&path[..1]).is_some() || self.lookup(&path).is_some()
+    }
 }
 
 /// The fields of an object are names.
@@ -53,7 +60,7 @@ pub(super) fn descend<'a>(value: Cow<'a, Value>, key: &Key) -> Option<Cow<'a, Va
 }
 
 /// The value one step below a borrowed one.
-pub(super) fn child<'a>(value: &'a Value, key: &Key) -> Option<&'a Value> {
+pub fn child<'a>(value: &'a Value, key: &Key) -> Option<&'a Value> {
     match (value, key) {
         (Value::Object(fields), Key::Name(name)) => fields.get(&**name),
         (Value::Object(fields), Key::Index(index)) => fields.get(&index.to_string()),

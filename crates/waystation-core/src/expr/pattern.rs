@@ -8,8 +8,9 @@ use crate::limits::EXPRESSION_BYTES;
 /// The sizes that a compiled pattern is tried at. The first that holds it says what searching with it
 /// costs at worst: a byte of text may visit every state.
 const SIZES: [usize; 3] = [32 << 10, 128 << 10, 512 << 10];
-/// What compiling counts for: about what it takes, in bytes that could be looked at instead.
-const COMPILE_WORK: usize = 1 << 20;
+/// What compiling counts for, times the size: about what it takes, in bytes that could be looked at
+/// instead.
+const COMPILE_WORK: usize = 4;
 
 /// A compiled pattern.
 #[derive(Debug)]
@@ -37,8 +38,11 @@ impl Pattern {
 
     /// Compiles a pattern that came with the data.
     pub(super) fn dynamic(source: &str, budget: &Budget) -> Result<Pattern, String> {
-        budget.work(COMPILE_WORK)?;
-        Pattern::new(source)
+        let [least, ..] = SIZES;
+        budget.work(COMPILE_WORK * least)?;
+        let pattern = Pattern::new(source)?;
+        budget.work(COMPILE_WORK * (pattern.bytes - least))?;
+        Ok(pattern)
     }
 
     /// Whether it is found anywhere in a text.

@@ -73,8 +73,18 @@ impl Template {
 
     /// Fills in what the names mean now.
     pub fn render(&self, scope: &dyn Scope, missing: Missing) -> Result<Rendered, Problem> {
-        let budget = Budget::new();
-        let mut renderer = Renderer { scope, missing, budget: &budget, warnings: Vec::new() };
+        self.render_within(scope, missing, &Budget::new())
+    }
+
+    /// Likewise, within what several renderings may take together. What the template itself says is not
+    /// counted.
+    pub fn render_within(
+        &self,
+        scope: &dyn Scope,
+        missing: Missing,
+        budget: &Budget,
+    ) -> Result<Rendered, Problem> {
+        let mut renderer = Renderer { scope, missing, budget, warnings: Vec::new() };
         let value = renderer.part(&self.root, 0)?;
         Ok(Rendered { value, warnings: renderer.warnings })
     }

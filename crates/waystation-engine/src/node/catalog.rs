@@ -1,16 +1,10 @@
 //! The node types that definitions may use: settings checked against schemas, and made part of plans.
 
-use jsonschema::Validator;
 use serde_json::{Map, Value, json};
 use waystation_core::dialect::graph::types::{Lowered, NodeTypes, Problems};
-use waystation_core::plan::Retry;
 
+use super::complaint::Checker;
 use super::spec::{Spec, take_effort};
-
-/// Problems of one node that are listed.
-const PROBLEMS: usize = 50;
-/// Letters of one problem: it may quote a setting, which may be long.
-const PROBLEM_LETTERS: usize = 300;
 
 /// The types by name, each with its schema compiled.
 #[derive(Default)]
@@ -24,17 +18,16 @@ pub struct Known {
     pub spec: Spec,
     /// The JSON Schema of its settings, those of its effort included.
     pub schema: Value,
-    validator: Validator,
+    checker: Checker,
 }
 
 impl Catalog {
     /// Adds a type, or replaces the one of its name.
     pub(super) fn add(&mut self, spec: Spec) {
         let schema = full_schema(&spec);
-        let validator = jsonschema::validator_for(&schema);
-        let validator = validator.expect("the schema of a built-in type is one");
+        let checker = Checker::new(&schema);
         self.types.retain(|known| known.spec.name != spec.name);
-        self.types.push(Known { spec, schema, validator });
+        self.types.push(Known { spec, schema, checker });
     }
 
     /// All types, in listing order.
@@ -60,35 +53,18 @@ impl NodeTypes for Catalog {
 
 impl Known {
     fn lower(&self, config: &Map<String, Value>) -> Result<Lowered, Problems> {
-        let mut problems = self.schema_problems(config);
+        let mut problems = self.checker.problems(config);
         let mut own = config.clone();
         let effort = self.spec.effort.map(|effort| take_effort(&mut own, effort, &mut problems));
         if !problems.is_empty() {
             return Err(problems);
         }
         let mut lowered = (self.spec.lower)(own)?;
-        (lowered.timeout_ms, lowered.retry) = effort.unwrap_or((0, Retry::NEVER));
+        if let Some(effort) = effort {
+            (lowered.timeout_ms, lowered.retry) = effort;
+        }
         Ok(lowered)
     }
-
-    /// What the schema says against the settings. What is a template has its value only when the node
-    /// runs, and is judged then.
-    fn schema_problems(&self, config: &Map<String, Value>) -> Problems {
-        let config = Value::Object(config.clone());
-        let errors = self.validator.iter_errors(&config);
-        let errors = errors.filter(|error| !is_template(error.instance()));
-        let text = |error: jsonschema::ValidationError<'_>| {
-            let path = error.instance_path().to_string();
-            let place = path.trim_start_matches('/').replace('/', ".");
-            let message: String = error.to_string().chars().take(PROBLEM_LETTERS).collect();
-            if place.is_empty() { message } else { format!("{place}: {message}") }
-        };
-        errors.take(PROBLEMS).map(text).collect()
-    }
-}
-
-fn is_template(value: &Value) -> bool {
-    value.as_str().is_some_and(|text| text.contains("{{"))
 }
 
 /// The type's own schema and that of its effort.

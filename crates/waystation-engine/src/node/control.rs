@@ -1,8 +1,71 @@
 //! `start`, `end` and `merge`: where a graph begins, ends and joins.
 
-use serde_json::Value;
+use schemars::JsonSchema;
+use serde::Deserialize;
+use serde_json::{Map, Value, json};
+use waystation_core::dialect::graph::types::{Lowered, Problems};
 
+use super::spec::{Category, Spec, read_settings, schema_of};
 use super::{Outcome, PureCall};
+
+/// `start` as definitions know it.
+pub(super) fn start_spec() -> Spec {
+    Spec {
+        name: "start",
+        title: "Start",
+        description: "\
+Where a workflow begins. It gives the run's input.
+
+A workflow does not need one: nodes that nothing leads to begin at once.",
+        category: Category::Flow,
+        schema: schema_of::<NoSettings>,
+        example: || json!({}),
+        effort: None,
+        lower: lower_start,
+    }
+}
+
+/// `end` as definitions know it.
+pub(super) fn end_spec() -> Spec {
+    Spec {
+        name: "end",
+        title: "End",
+        description: "\
+Where a workflow ends, and what it gives.
+
+It gives its `output`. Without that, it gives the result of the node that leads here; where several do, an \
+object of their results by node id.",
+        category: Category::Flow,
+        schema: schema_of::<EndSettings>,
+        example: || json!({ "output": { "total": "{{input.total}}" } }),
+        effort: None,
+        lower: lower_end,
+    }
+}
+
+#[derive(Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+struct NoSettings {}
+
+#[derive(Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+struct EndSettings {
+    /// What to give: any JSON value, in whose texts templates stand.
+    output: Option<Value>,
+}
+
+fn lower_start(config: Map<String, Value>) -> Result<Lowered, Problems> {
+    let NoSettings {} = read_settings(config.clone(), &[])?;
+    Ok(Lowered::new("start", Value::Object(config)))
+}
+
+fn lower_end(mut config: Map<String, Value>) -> Result<Lowered, Problems> {
+    let settings: EndSettings = read_settings(config.clone(), &["output"])?;
+    if settings.output.is_none() {
+        config.shift_remove("output");
+    }
+    Ok(Lowered::new("end", Value::Object(config)))
+}
 
 /// Gives the run's input.
 pub(super) fn start(call: &mut PureCall<'_>) -> Outcome {
@@ -62,6 +125,7 @@ mod tests {
     use serde_json::json;
 
     use super::testing::call;
+    use super::super::model::testing::{lowered, problems};
     use super::*;
 
     fn output(
@@ -70,6 +134,17 @@ mod tests {
         upstream: &[(&str, Value)],
     ) -> Value {
         call(config, upstream, node).unwrap().output
+    }
+
+    #[test]
+    fn their_settings_are_what_definitions_say() {
+        assert_eq!(lowered(start_spec(), &json!({})).unwrap(), Lowered::new("start", json!({})));
+        let said = json!({ "output": ["{{a.output}}"] });
+        assert_eq!(lowered(end_spec(), &said).unwrap(), Lowered::new("end", said));
+        let nothing = lowered(end_spec(), &json!({ "output": null })).unwrap();
+        assert_eq!(nothing, Lowered::new("end", json!({})));
+        insta::assert_snapshot!(problems(start_spec, &json!({ "input": 1 })), @"there are no settings here");
+        insta::assert_snapshot!(problems(end_spec, &json!({ "result": 1 })), @"result: there is no such setting");
     }
 
     #[test]

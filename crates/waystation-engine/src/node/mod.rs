@@ -3,22 +3,31 @@
 mod agent;
 pub mod catalog;
 mod choose;
+mod complaint;
 mod condition;
+mod conditional;
 pub mod context;
 mod control;
 mod decide;
 mod delay;
+pub mod docs;
 pub mod endpoint;
+mod filter;
 mod foreach;
 pub mod http;
+mod items;
 mod judge;
 mod llm;
+mod merge;
 mod model;
 mod router;
 mod set;
 pub mod spec;
+mod subject;
 mod subworkflow;
+mod switch;
 mod thread;
+mod transformer;
 pub mod wait;
 
 use std::collections::HashMap;
@@ -135,6 +144,10 @@ impl Registry {
         registry.add("merge", NodeType::Pure(control::merge));
         registry.add("set", NodeType::Pure(set::set));
         registry.add("condition", NodeType::Pure(condition::condition));
+        registry.add("gather", NodeType::Pure(merge::gather));
+        registry.add("switch", NodeType::Pure(switch::switch));
+        registry.add("filter", NodeType::Pure(filter::filter));
+        registry.add("transformer", NodeType::Pure(transformer::transformer));
         registry.add("thread", NodeType::Pure(thread::thread));
         registry.add("http", effect(Arc::new(http::Http { client: client() })));
         registry.add("endpoint", effect(Arc::new(endpoint::Endpoint { client: client() })));
@@ -152,6 +165,14 @@ impl Registry {
         }
         let agent = agent::Agent { client: client(), models: models() };
         registry.add("agent", effect(Arc::new(agent)));
+        registry.describe(control::start_spec());
+        registry.describe(control::end_spec());
+        registry.describe(conditional::conditional_spec());
+        registry.describe(conditional::condition_spec());
+        registry.describe(switch::spec());
+        registry.describe(merge::spec());
+        registry.describe(filter::spec());
+        registry.describe(transformer::spec());
         registry
     }
 

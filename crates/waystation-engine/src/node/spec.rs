@@ -1,11 +1,18 @@
 //! What definitions, forms and people know about a node type, and how its settings are read.
 
+use std::fmt;
+use std::marker::PhantomData;
+
 use schemars::generate::SchemaSettings;
 use schemars::{JsonSchema, SchemaGenerator};
+use serde::de::{DeserializeOwned, MapAccess, Visitor};
+use serde::{Deserialize, Deserializer};
 use serde_json::{Map, Value};
 use waystation_core::dialect::graph::types::{Lowered, Problems};
 use waystation_core::limits::{ATTEMPTS_PER_NODE, RETRY_DELAY_MS_MAX, TIMEOUT_MS_MAX};
 use waystation_core::plan::Retry;
+
+use super::complaint::{cut, is_template};
 
 /// The wait after the first failed attempt, where a node does not say.
 const RETRY_DELAY_MS: u64 = 1_000;
@@ -79,6 +86,59 @@ pub fn schema_of<T: JsonSchema>() -> Value {
         fields.remove("title");
     }
     schema
+}
+
+/// Settings as a type reads them, before a run. Those that are `open` may be templates; what the
+/// others say has to be known by then.
+pub(super) fn read_settings<T: DeserializeOwned>(
+    config: Map<String, Value>,
+    open: &[&str],
+) -> Result<T, Problems> {
+    let closed = config.iter().filter(|(name, _)| !open.contains(&name.as_str()));
+    let problem = |name| format!("{name}: a template cannot stand here; say it as it is");
+    let templates = closed.filter(|(_, value)| is_template(value));
+    let problems: Problems = templates.map(|(name, _)| problem(name)).collect();
+    if !problems.is_empty() {
+        return Err(problems);
+    }
+    let read = serde_json::from_value(Value::Object(config));
+    read.map_err(|error| vec![cut(&format!("settings: {error}"))])
+}
+
+/// Whether a template stands anywhere in a value.
+pub(super) fn holds_template(value: &Value) -> bool {
+    match value {
+        Value::Array(items) => items.iter().any(holds_template),
+        Value::Object(fields) => fields.values().any(holds_template),
+        value => is_template(value),
+    }
+}
+
+/// Reads the fields of an object in the order in which they stand.
+pub(super) fn in_order<'de, D, T>(deserializer: D) -> Result<Vec<(String, T)>, D::Error>
+where
+    D: Deserializer<'de>,
+    T: Deserialize<'de>,
+{
+    struct Fields<T>(PhantomData<T>);
+
+    impl<'de, T: Deserialize<'de>> Visitor<'de> for Fields<T> {
+        type Value = Vec<(String, T)>;
+
+        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            f.write_str("an object")
+        }
+
+        fn visit_map<A: MapAccess<'de>>(self, mut fields: A) -> Result<Self::Value, A::Error> {
+            let mut read = Vec::new();
+            while let Some(field) = fields.next_entry()? {
+                read.push(field);
+            }
+            Ok(read)
+        }
+    }
+
+    deserializer.deserialize_map(Fields(PhantomData))
 }
 
 /// Takes the settings of the effort out of a configuration.

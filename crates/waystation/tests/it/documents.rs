@@ -53,6 +53,7 @@ fn links_between_the_documents_lead_somewhere() {
         "docs/pipelines.md",
         "docs/instructions.md",
         "docs/expressions.md",
+        "docs/nodes.md",
         "docs/models.md",
         "docs/api.md",
         "docs/settings.md",

@@ -37,7 +37,7 @@ fn a_secret_can_only_be_used_as_it_is() {
         assert!(problems[0].message.contains("as it is"), "{source}: {problems:?}");
     }
     let problem = Expression::parse("secrets.KEY == 'x'", &nothing).unwrap_err();
-    assert_eq!(problem.message, "a condition cannot look at a secret");
+    assert_eq!(problem.message, "an expression cannot look at a secret");
 }
 
 #[test]

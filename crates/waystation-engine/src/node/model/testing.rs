@@ -1,10 +1,17 @@
 //! Help for tests of node types.
 
 use std::fmt::Write as _;
+use std::sync::Arc;
 
-use serde_json::Value;
+use serde_json::{Map, Value, json};
+use waystation_core::dialect::graph::types::{Lowered, NodeTypes, Problems};
+use waystation_core::error::Failure;
+use waystation_core::expr::{Scope, Template};
+use waystation_core::plan::Missing;
 
-use crate::node::{AttemptContext, Call, Effect, Outcome, PureCall};
+use crate::node::catalog::Catalog;
+use crate::node::spec::Spec;
+use crate::node::{AttemptContext, Call, Completion, Effect, Outcome, PureCall};
 use crate::provider::scripted::Scripted;
 
 /// Makes one attempt.
@@ -29,6 +36,72 @@ pub(in crate::node) fn evaluate(
 ) -> Outcome {
     let (input, names) = (&Value::Null, &Value::Null);
     node(&mut PureCall { config, outputs: &[], holds, input, names, upstream: &Vec::new })
+}
+
+/// Evaluates a pure node to which others lead.
+pub(in crate::node) fn evaluate_after(
+    node: fn(&mut PureCall<'_>) -> Outcome,
+    config: Value,
+    input: &Value,
+    upstream: &[(&str, Value)],
+) -> Outcome {
+    let names = names(input, upstream);
+    let upstream: Vec<_> =
+        upstream.iter().map(|(id, value)| ((*id).to_owned(), Arc::new(value.clone()))).collect();
+    let upstream = || upstream.clone();
+    let mut call =
+        PureCall { config, outputs: &[], holds: None, input, names: &names, upstream: &upstream };
+    node(&mut call)
+}
+
+/// What a node of a definition gives, or what is wrong with it: its settings are lowered, rendered with
+/// the names `input` and `outputs`, and given to the engine's type.
+pub(in crate::node) fn run_described(
+    (spec, node): (Spec, fn(&mut PureCall<'_>) -> Outcome),
+    config: &Value,
+    input: &Value,
+    upstream: &[(&str, Value)],
+) -> Result<Completion, String> {
+    let Lowered { mut config, literal, .. } =
+        lowered(spec, config).map_err(|all| all.join("\n"))?;
+    let literals: Vec<_> = literal
+        .into_iter()
+        .map(|name| {
+            let value = config.as_object_mut().and_then(|config| config.shift_remove(&name));
+            (name, value.expect("a literal setting is one"))
+        })
+        .collect();
+    let names = names(input, upstream);
+    let template = Template::compile(&config, &|name| names.knows(name)).expect("templates");
+    let mut config = template.render(&names, Missing::Fail).expect("values").value;
+    config.as_object_mut().expect("settings").extend(literals);
+    evaluate_after(node, config, input, upstream).map_err(|failure| told(&failure))
+}
+
+/// What a run with that input and those results knows.
+fn names(input: &Value, upstream: &[(&str, Value)]) -> Value {
+    let outputs = upstream.iter().map(|(id, value)| ((*id).to_owned(), value.clone()));
+    json!({ "input": input, "outputs": outputs.collect::<Map<_, _>>() })
+}
+
+/// A failure as it is told, with its code and hint.
+fn told(failure: &Failure) -> String {
+    let Failure { code, message, hint, .. } = failure;
+    let hint = hint.as_deref().map(|hint| format!(" [{hint}]")).unwrap_or_default();
+    format!("{}: {message}{hint}", code.as_str())
+}
+
+/// What a definition's settings come to.
+pub(in crate::node) fn lowered(spec: Spec, config: &Value) -> Result<Lowered, Problems> {
+    let name = spec.name;
+    let mut catalog = Catalog::default();
+    catalog.add(spec);
+    catalog.lower(name, config.as_object().expect("settings")).expect("the type is known")
+}
+
+/// The problems of a definition's settings, a line each.
+pub(in crate::node) fn problems(spec: fn() -> Spec, config: &Value) -> String {
+    lowered(spec(), config).map_or_else(|problems| problems.join("\n"), |_| String::new())
 }
 
 /// The conversation of the last question that was asked.
