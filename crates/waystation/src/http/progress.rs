@@ -123,9 +123,9 @@ async fn history(
     let filter = RunFilter {
         workflow: Some(workflow.clone()),
         namespace: Some(namespace.clone()),
-        status: None,
         before: page.before.as_deref().map(before).transpose()?,
         limit,
+        ..RunFilter::default()
     };
     let rows = engine.runs(filter).await?;
     let next = rows.last().filter(|_| rows.len() == limit).map(|row| row.id.to_string());

@@ -47,6 +47,7 @@ async fn list(
         status: listing.status.as_deref().map(status).transpose()?,
         before: listing.before.as_deref().map(before).transpose()?,
         limit: listing.limit.unwrap_or(50).clamp(1, PAGE_MAX),
+        ..RunFilter::default()
     };
     let full = filter.limit;
     let runs = context.app.engine.runs(filter).await?;

@@ -9,11 +9,12 @@ use waystation_core::error::{Code, Error};
 use crate::store::{Result, StoreError};
 
 /// Each step leads from the version that is its index to the next one. Steps never change.
-const MIGRATIONS: &[&str] = &[include_str!("schema-1.sql"), include_str!("schema-2.sql")];
+const MIGRATIONS: &[&str] =
+    &[include_str!("schema-1.sql"), include_str!("schema-2.sql"), include_str!("schema-3.sql")];
 /// How long a statement waits for somebody else's lock, such as that of a database shell.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(10);
 /// More than the store's distinct statements.
-const STATEMENTS_CACHED: usize = 64;
+const STATEMENTS_CACHED: usize = 128;
 
 /// How the writing connection is set up. Auto-vacuum and page size take effect only before the first
 /// table exists.
@@ -112,6 +113,26 @@ fn too_new(found: usize) -> StoreError {
 fn refuse(message: impl Into<String>, hint: &str) -> StoreError {
     let message = message.into();
     StoreError { detail: message.clone(), error: Error::new(Code::Store, message).with_hint(hint) }
+}
+
+/// The tables of a new file, for tests.
+#[cfg(test)]
+pub(super) fn fresh() -> (tempfile::TempDir, Connection) {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("test.db");
+    std::fs::File::create(&file).unwrap();
+    let connection = open_writer(&file).unwrap();
+    (dir, connection)
+}
+
+/// How SQLite would answer a query.
+#[cfg(test)]
+pub(super) fn query_plan(connection: &Connection, sql: &str) -> String {
+    let mut explain = connection.prepare(&format!("EXPLAIN QUERY PLAN {sql}")).unwrap();
+    let values = vec![1; explain.parameter_count()];
+    let steps =
+        explain.query_map(rusqlite::params_from_iter(values), |row| row.get::<_, String>(3));
+    steps.unwrap().collect::<rusqlite::Result<Vec<_>>>().unwrap().join("; ")
 }
 
 #[cfg(test)]

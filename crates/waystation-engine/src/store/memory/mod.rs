@@ -1,16 +1,22 @@
 //! A store in memory: simple and obviously right, the second backend that the suite is run on.
 
+mod workflows;
+
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use async_trait::async_trait;
 use waystation_core::entry::Entry;
 use waystation_core::error::Code;
+use waystation_core::plan::Dialect;
 use waystation_core::usage::Usage;
 
+use self::workflows::Workflows;
 use super::{
-    Append, BlockRow, Cursor, CursorState, Finished, NewRun, Progress, Result, RunFilter, RunRow,
-    Status, Store, day_of, ended, fenced, spent_by_day,
+    Append, BlockRow, ChildPlace, ChildRow, Claim, Cursor, CursorState, Finished, NewRun,
+    NodeTally, Progress, Result, RunFilter, RunRow, RunStore, RunTally, Status, Store, Tallies,
+    TallyFilter, TallyStore, WORKFLOWS, day_of, ended, fenced, key_taken, place_taken,
+    spent_by_day,
 };
 use crate::id::{RunId, now_ms};
 
@@ -33,11 +39,18 @@ struct State {
     answers: HashMap<String, (u64, Vec<u8>)>,
     /// By day, namespace and workflow.
     spending: BTreeMap<(u64, String, String), Usage>,
+    claims: HashMap<String, (Claim, RunId)>,
+    workflows: Workflows,
+    /// By day and workflow.
+    runs_by_day: BTreeMap<(u64, String), RunTally>,
+    /// By day, workflow and kind of node.
+    nodes_by_day: BTreeMap<(u64, String, String), NodeTally>,
 }
 
 #[derive(Debug)]
 struct Run {
     row: RunRow,
+    place: Option<ChildPlace>,
     wake_at: Option<u64>,
     batches: BTreeMap<u32, Vec<Entry>>,
 }
@@ -50,36 +63,92 @@ impl MemoryStore {
 }
 
 impl State {
+    /// Refuses a run whose place, key or trigger another one has.
+    fn check(&self, new: &NewRun) -> Result<()> {
+        if let Some(place) = new.parent
+            && self.runs.values().any(|run| run.place == Some(place))
+        {
+            return Err(place_taken(place));
+        }
+        if let Some(claim) = &new.claim
+            && self.claims.get(&claim.key).is_some_and(|(held, _)| held.expires > new.created)
+        {
+            return Err(key_taken());
+        }
+        new.fired.as_ref().map_or(Ok(()), |fired| self.workflows.check(fired))
+    }
+
     fn start(&mut self, id: RunId, new: NewRun) {
         let plan = new.plan.to_string();
         self.plans.entry(new.plan).or_insert(new.plan_json);
-        let NewRun { workflow, namespace, name, created, .. } = new;
-        let (status, finished, error) = (Status::Running, None, None);
-        let row = RunRow { id, workflow, namespace, name, plan, status, created, finished, error };
-        self.runs.insert(id, Run { row, wake_at: None, batches: BTreeMap::new() });
+        if let Some(claim) = new.claim {
+            self.claims.insert(claim.key.clone(), (claim, id));
+        }
+        if let Some(fired) = &new.fired {
+            self.workflows.fire(fired, new.created);
+        }
+        let row = RunRow {
+            id,
+            workflow: new.workflow,
+            namespace: new.namespace,
+            name: new.name,
+            plan,
+            status: Status::Running,
+            created: new.created,
+            finished: None,
+            error: None,
+            dialect: new.dialect,
+            version: new.version,
+            parent: new.parent.map(|place| place.parent),
+        };
+        if let Some(tally) = self.tally(new.created, &row) {
+            tally.started += 1;
+        }
+        self.runs
+            .insert(id, Run { row, place: new.parent, wake_at: None, batches: BTreeMap::new() });
         self.unfinished.insert(id);
         if new.webhook {
-            let state = CursorState::Active;
-            let cursor =
-                Cursor { run: id, next_seq: 0, attempts: 0, next_at: created, state, error: None };
+            let (state, next_at) = (CursorState::Active, new.created);
+            let cursor = Cursor { run: id, next_seq: 0, attempts: 0, next_at, state, error: None };
             self.cursors.insert(id, cursor);
         }
     }
 
-    fn finish(&mut self, id: RunId, finished: Finished) {
+    /// The sums of a moment's day that a run belongs to.
+    fn tally(&mut self, at: u64, row: &RunRow) -> Option<&mut RunTally> {
+        let is_counted = row.dialect == Dialect::Graph && row.parent.is_none();
+        let place = (day_of(at), row.workflow.clone());
+        is_counted.then(|| self.runs_by_day.entry(place).or_default())
+    }
+
+    fn finish(&mut self, id: RunId, finished: &Finished) {
         self.unfinished.remove(&id);
-        if let Some(run) = self.runs.get_mut(&id) {
-            run.row.status = finished.status;
-            run.row.finished = Some(finished.at);
-            run.row.error = finished.error.map(|code| Code::as_str(code).to_owned());
-            run.wake_at = None;
+        let Some(run) = self.runs.get_mut(&id) else { return };
+        run.row.status = finished.status;
+        run.row.finished = Some(finished.at);
+        run.row.error = finished.error.map(|code| Code::as_str(code).to_owned());
+        run.wake_at = None;
+        let row = run.row.clone();
+        if let Some(wake_at) =
+            row.parent.and_then(|parent| self.runs.get_mut(&parent)?.wake_at.as_mut())
+        {
+            *wake_at = finished.at.min(*wake_at);
+        }
+        let Some(tally) = self.tally(finished.at, &row) else { return };
+        tally.end(finished.status, finished.at.saturating_sub(row.created));
+        for tally in &finished.nodes {
+            let place = (day_of(finished.at), row.workflow.clone(), tally.kind.clone());
+            self.nodes_by_day.entry(place).or_default().add(tally);
         }
     }
 
     fn append(&mut self, append: Append) -> Result<()> {
         let Append { run: id, batch, first_seq: _, entries, new_run, wake_at, finished } = append;
         match (new_run, self.runs.get(&id)) {
-            (Some(new), None) => self.start(id, new),
+            (Some(new), None) => {
+                self.check(&new)?;
+                self.start(id, new);
+            }
             (Some(_), Some(_)) => return Err(fenced(id)),
             (None, Some(run)) if run.row.status != Status::Running => return Err(ended(id)),
             (None, Some(run)) if run.batches.contains_key(&batch) => return Err(fenced(id)),
@@ -95,7 +164,7 @@ impl State {
             run.wake_at = wake_at;
         }
         if let Some(finished) = finished {
-            self.finish(id, finished);
+            self.finish(id, &finished);
         }
         Ok(())
     }
@@ -107,7 +176,9 @@ impl State {
 
     fn expire(&mut self, before: u64, limit: usize) -> usize {
         let begun = self.runs.range(..RunId::first_at(before));
-        let ended = begun.filter(|(_, run)| run.row.finished.is_some_and(|at| at < before));
+        let needed = |run: &&Run| run.row.parent.is_some_and(|run| self.unfinished.contains(&run));
+        let ended =
+            begun.filter(|(_, run)| run.row.finished.is_some_and(|at| at < before) && !needed(run));
         let expired: Vec<RunId> = ended.map(|(id, _)| *id).take(limit).collect();
         for id in &expired {
             self.runs.remove(id);
@@ -120,7 +191,11 @@ impl State {
         }
         self.progress.retain(|progress| progress.received >= before);
         self.answers.retain(|_, (expires, _)| *expires > now_ms());
-        self.spending.retain(|(day, ..), _| *day >= day_of(before));
+        self.claims.retain(|_, (claim, _)| claim.expires > now_ms());
+        let day = day_of(before);
+        self.spending.retain(|(known, ..), _| *known >= day);
+        self.runs_by_day.retain(|(known, _), _| *known >= day);
+        self.nodes_by_day.retain(|(known, ..), _| *known >= day);
         expired.len()
     }
 }
@@ -129,11 +204,17 @@ fn matches(filter: &RunFilter, row: &RunRow) -> bool {
     filter.workflow.as_ref().is_none_or(|workflow| *workflow == row.workflow)
         && filter.namespace.as_ref().is_none_or(|namespace| *namespace == row.namespace)
         && filter.status.is_none_or(|status| status == row.status)
-        && filter.before.is_none_or(|before| row.id < before)
+        && filter.dialect.is_none_or(|dialect| dialect == row.dialect)
+        && filter.parent == row.parent
+}
+
+fn child_row(run: &Run) -> Option<ChildRow> {
+    let ChildPlace { node, item, .. } = run.place?;
+    Some(ChildRow { run: run.row.id, node, item, status: run.row.status })
 }
 
 #[async_trait]
-impl Store for MemoryStore {
+impl RunStore for MemoryStore {
     async fn append(&self, append: Append) -> Result<()> {
         self.state().append(append)
     }
@@ -160,8 +241,34 @@ impl Store for MemoryStore {
 
     async fn runs(&self, filter: RunFilter) -> Result<Vec<RunRow>> {
         let state = self.state();
-        let rows = state.runs.values().rev().map(|run| &run.row);
-        Ok(rows.filter(|row| matches(&filter, row)).take(filter.limit).cloned().collect())
+        let end = filter.before.unwrap_or(RunId(i64::MAX));
+        let rows = state.runs.range(..end).rev().map(|(_, run)| &run.row);
+        let matching = rows.filter(|row| matches(&filter, row)).skip(filter.offset);
+        Ok(matching.take(filter.limit).cloned().collect())
+    }
+
+    async fn count_runs(&self, filter: &RunFilter) -> Result<u64> {
+        let state = self.state();
+        Ok(state.runs.values().filter(|run| matches(filter, &run.row)).count() as u64)
+    }
+
+    async fn children(&self, parent: RunId) -> Result<Vec<ChildRow>> {
+        let state = self.state();
+        let children = state.runs.values().filter(|run| run.row.parent == Some(parent));
+        let mut rows: Vec<ChildRow> = children.filter_map(child_row).collect();
+        rows.sort_by_key(|child| (child.node, child.item));
+        Ok(rows)
+    }
+
+    async fn child(&self, place: ChildPlace) -> Result<Option<ChildRow>> {
+        let state = self.state();
+        Ok(state.runs.values().find(|run| run.place == Some(place)).and_then(child_row))
+    }
+
+    async fn claimed(&self, key: &str, now: u64) -> Result<Option<(RunId, [u8; 32])>> {
+        let state = self.state();
+        let held = state.claims.get(key).filter(|(claim, _)| claim.expires > now);
+        Ok(held.map(|(claim, run)| (*run, claim.fingerprint)))
     }
 
     async fn unfinished(&self) -> Result<Vec<RunId>> {
@@ -183,7 +290,32 @@ impl Store for MemoryStore {
     async fn next_wake(&self) -> Result<Option<u64>> {
         Ok(self.state().waiting().filter_map(|(wake_at, _)| wake_at).min())
     }
+}
 
+#[async_trait]
+impl TallyStore for MemoryStore {
+    async fn tallies(&self, filter: TallyFilter) -> Result<Tallies> {
+        let state = self.state();
+        let TallyFilter { from_day, to_day, workflow } = filter;
+        let is_wanted = |day: u64, of: &String| {
+            (from_day..=to_day).contains(&day) && workflow.as_ref().is_none_or(|one| one == of)
+        };
+        let runs = state.runs_by_day.iter().filter(|((day, of), _)| is_wanted(*day, of));
+        let runs = runs.map(|(place, tally)| (place.clone(), tally.clone()));
+        let nodes = state.nodes_by_day.iter().filter(|((day, of, _), _)| is_wanted(*day, of));
+        let nodes =
+            nodes.map(|((.., kind), tally)| NodeTally { kind: kind.clone(), ..tally.clone() });
+        let mut spent = Usage::default();
+        let spending = state.spending.iter();
+        spending
+            .filter(|((day, namespace, of), _)| namespace == WORKFLOWS && is_wanted(*day, of))
+            .for_each(|(_, usage)| spent.add(usage));
+        Ok(Tallies::gather(runs, nodes, spent))
+    }
+}
+
+#[async_trait]
+impl Store for MemoryStore {
     async fn expire(&self, finished_before: u64, limit: usize) -> Result<usize> {
         Ok(self.state().expire(finished_before, limit))
     }

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use serde_json::{Map, Value, json};
 use waystation_core::entry::{Data, Entry, Fact, Outcome, Start};
 use waystation_core::error::Code;
+use waystation_core::plan::Dialect;
 use waystation_core::usage::Usage;
 
 use super::{
@@ -73,6 +74,11 @@ pub(crate) fn new_run() -> NewRun {
         plan_json: Arc::from(&b"{\"nodes\":[]}"[..]),
         created: 1_000,
         webhook: false,
+        dialect: Dialect::Pipeline,
+        version: None,
+        parent: None,
+        claim: None,
+        fired: None,
     }
 }
 
@@ -91,7 +97,7 @@ pub(crate) fn next(run: RunId, batch: u32, first_seq: u32, entries: Vec<Entry>) 
 /// The same append as the run's last.
 pub(crate) fn ending(append: Append, status: Status, at: u64) -> Append {
     let error = (status == Status::Failed).then_some(Code::Timeout);
-    Append { finished: Some(Finished { status, at, error }), ..append }
+    Append { finished: Some(Finished { status, at, error, nodes: Vec::new() }), ..append }
 }
 
 /// A run that ends with its first append.
@@ -121,6 +127,9 @@ async fn a_run_lives_from_its_first_append_to_its_last(store: &impl Store) {
         created: 1_000,
         finished: None,
         error: None,
+        dialect: Dialect::Pipeline,
+        version: None,
+        parent: None,
     };
     assert_eq!(store.run(id).await.unwrap(), Some(row.clone()));
     assert_eq!(store.next_batch(id).await.unwrap(), 1);
@@ -272,7 +281,7 @@ async fn lists_are_filtered_and_paged(store: &impl Store) {
         (RunFilter { status: failed, ..all() }, &[11, 8, 5, 2]),
         (RunFilter { status: Some(Status::Cancelled), ..all() }, &[]),
         (RunFilter { workflow: Some("none".into()), ..all() }, &[]),
-        (RunFilter { workflow: sums, namespace: other, status: failed, before, limit: 9 }, &[2]),
+        (RunFilter { workflow: sums, namespace: other, status: failed, before, ..all() }, &[2]),
     ] {
         let label = format!("{filter:?}");
         let rows = store.runs(filter).await.unwrap();
