@@ -187,7 +187,6 @@ fn workflow(number: u64) -> String {
     format!("{number:024x}")
 }
 
-#[expect(clippy::needless_pass_by_value, reason = "so that it fits `map_err`")]
 fn failed(failed: StoreError) -> anyhow::Error {
     anyhow::anyhow!(failed.detail)
 }
