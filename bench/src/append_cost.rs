@@ -10,9 +10,10 @@ use std::time::Instant;
 use anyhow::{Context, Result, ensure};
 use serde_json::{Map, json};
 use waystation_core::entry::{Entry, Fact, Outcome, Start};
+use waystation_core::plan::Dialect;
 use waystation_engine::id::{RunId, now_ms};
 use waystation_engine::store::sqlite::{Options, SqliteStore};
-use waystation_engine::store::{Append, Finished, NewRun, Status, Store};
+use waystation_engine::store::{Append, Finished, NewRun, RunStore, Status};
 
 use crate::histogram::Histogram;
 
@@ -71,7 +72,7 @@ fn whole_run() -> Append {
         plan_json: Arc::from(&b"{}"[..]),
         created: now,
         webhook: false,
-        dialect: waystation_core::plan::Dialect::Pipeline,
+        dialect: Dialect::Pipeline,
         version: None,
         parent: None,
         claim: None,
@@ -84,6 +85,11 @@ fn whole_run() -> Append {
         entries: facts.into_iter().map(|fact| Entry { at: now, fact }).collect(),
         new_run: Some(new_run),
         wake_at: None,
-        finished: Some(Finished { status: Status::Completed, at: now, error: None }),
+        finished: Some(Finished {
+            status: Status::Completed,
+            at: now,
+            error: None,
+            nodes: Vec::new(),
+        }),
     }
 }

@@ -11,6 +11,7 @@ mod disk;
 mod engine_cost;
 mod histogram;
 mod journal;
+mod lists;
 mod machine;
 mod process;
 mod report;
@@ -70,6 +71,14 @@ enum Command {
     Chains {
         #[command(flatten)]
         settings: Settings,
+    },
+    /// Measures lists of runs in a store that holds many.
+    Lists {
+        /// A directory on the disk to measure; the store is made in it and removed.
+        #[arg(long, default_value = ".")]
+        data: PathBuf,
+        #[command(flatten)]
+        filling: lists::Filling,
     },
     /// Serves ceiling (a); the benchmark starts it.
     #[command(hide = true)]
@@ -148,6 +157,10 @@ fn main() -> Result<()> {
         Command::All { settings, rounds, output } => all(&settings, rounds, output.as_deref()),
         Command::One { scenario, settings, rounds } => one(&settings, scenario, rounds),
         Command::Chains { settings } => chains(&settings),
+        Command::Lists { data, filling } => {
+            let runtime = tokio::runtime::Runtime::new()?;
+            runtime.block_on(lists::run(&data, &filling, &mut io::stdout().lock()))
+        }
         Command::CeilingA(ceiling) => serve_ceiling(&ceiling, Work::OneWrite),
         Command::CeilingB { ceiling, service } => serve_ceiling(&ceiling, Work::Calls { service }),
         Command::EngineCost { nodes, data } => {

@@ -75,14 +75,14 @@ impl Budget {
 }
 
 /// The wire formats that compile into plans.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Dialect {
     /// `STEPS_CONFIG`: see [`crate::dialect::pipeline`].
     Pipeline,
     /// `instructions`: see [`crate::dialect::instructions`].
     Instructions,
-    /// Node/edge workflows: see [`crate::dialect::graph`].
+    /// Node/edge workflows.
     Graph,
 }
 

@@ -1,10 +1,11 @@
-//! Ids. Of runs: 63-bit, ordered by time, shown as 13 letters and digits. Of workflows: those of MongoDB,
-//! which the documents of older services have.
+//! Ids: of runs, 63-bit, ordered by time, shown as 13 letters and digits; of stored workflows, 24
+//! hexadecimal digits.
 
 use std::fmt;
+use std::hash::{BuildHasher, RandomState};
 use std::str::FromStr;
-use std::sync::OnceLock;
-use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::LazyLock;
+use std::sync::atomic::{AtomicI64, AtomicU32, Ordering};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use ring::rand::{SecureRandom, SystemRandom};
@@ -145,8 +146,68 @@ impl FromStr for RunId {
     }
 }
 
+/// Names one stored workflow, as a MongoDB ObjectId does: the second of its creation, what tells
+/// processes apart, and a counter.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct WorkflowId(pub [u8; 12]);
+
+impl WorkflowId {
+    /// A new id, unlike all others.
+    pub fn new() -> WorkflowId {
+        static PROCESS: LazyLock<u64> = LazyLock::new(|| RandomState::new().hash_one(now_ms()));
+        static COUNTER: LazyLock<AtomicU32> = LazyLock::new(|| AtomicU32::new(*PROCESS as u32));
+        let seconds = (now_ms() / 1_000) as u32;
+        let count = COUNTER.fetch_add(1, Ordering::Relaxed);
+        let mut id = [0; 12];
+        id[..4].copy_from_slice(&seconds.to_be_bytes());
+        id[4..9].copy_from_slice(&PROCESS.to_be_bytes()[..5]);
+        id[9..].copy_from_slice(&count.to_be_bytes()[1..]);
+        WorkflowId(id)
+    }
+}
+
+impl Default for WorkflowId {
+    fn default() -> WorkflowId {
+        WorkflowId::new()
+    }
+}
+
+impl fmt::Display for WorkflowId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+    }
+}
+
+impl fmt::Debug for WorkflowId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+/// The text is no workflow id.
+#[derive(Debug, PartialEq, Eq)]
+pub struct InvalidWorkflowId;
+
+impl FromStr for WorkflowId {
+    type Err = InvalidWorkflowId;
+
+    fn from_str(text: &str) -> Result<WorkflowId, InvalidWorkflowId> {
+        let digit = |letter: u8| char::from(letter).to_digit(16).ok_or(InvalidWorkflowId);
+        let mut id = [0; 12];
+        if text.len() != id.len() * 2 {
+            return Err(InvalidWorkflowId);
+        }
+        for (byte, letters) in id.iter_mut().zip(text.as_bytes().chunks_exact(2)) {
+            *byte = (digit(letters[0])? << 4 | digit(letters[1])?) as u8;
+        }
+        Ok(WorkflowId(id))
+    }
+}
+
 #[cfg(test)]
 mod tests {
+    use std::collections::HashSet;
+
     use super::*;
 
     #[test]
@@ -172,5 +233,29 @@ mod tests {
         for text in ["", "0", "zzzzzzzzzzzzz", "000000000000l", "00000000000001", "é00000000000"] {
             assert_eq!(text.parse::<RunId>(), Err(InvalidRunId), "{text}");
         }
+    }
+
+    #[test]
+    fn workflow_ids_differ_and_round_trip() {
+        let ids: Vec<WorkflowId> = (0..70_000).map(|_| WorkflowId::new()).collect();
+        assert_eq!(ids.iter().collect::<HashSet<_>>().len(), ids.len());
+        assert!(ids.iter().all(|id| id.0[4..9] == ids[0].0[4..9]), "they tell the process");
+        for id in [ids[0], WorkflowId([0; 12]), WorkflowId([255; 12])] {
+            assert_eq!(id.to_string().len(), 24);
+            assert_eq!(id.to_string().parse(), Ok(id));
+            assert_eq!(id.to_string().to_uppercase().parse(), Ok(id));
+        }
+        let known: WorkflowId = "507f1f77bcf86cd799439011".parse().unwrap();
+        assert_eq!(known.to_string(), "507f1f77bcf86cd799439011");
+    }
+
+    #[test]
+    fn what_is_no_workflow_id_is_refused() {
+        let short = "507f1f77bcf86cd79943901";
+        for text in ["", short, "507f1f77bcf86cd7994390111", "507f1f77bcf86cd79943901g"] {
+            assert_eq!(text.parse::<WorkflowId>(), Err(InvalidWorkflowId), "{text}");
+        }
+        assert_eq!("+".repeat(24).parse::<WorkflowId>(), Err(InvalidWorkflowId));
+        assert_eq!("é".repeat(12).parse::<WorkflowId>(), Err(InvalidWorkflowId));
     }
 }

@@ -54,8 +54,7 @@ pub fn detail(seen: &Seen<'_>) -> Value {
     view["result"] = match (run.program.plan.dialect, &run.outcome) {
         (Dialect::Instructions, _) => instructions::reply::status(run, waiting),
         (Dialect::Pipeline, Some(_)) => reply::render(run, &line.id.to_string()),
-        (Dialect::Pipeline, None) => Value::Null,
-        (Dialect::Graph, _) => job::render(run, &line.id.to_string()),
+        (Dialect::Pipeline, None) | (Dialect::Graph, _) => Value::Null,
     };
     view
 }

@@ -1,22 +1,24 @@
 //! The journal and everything else that lasts, behind one trait that every backend passes the same
 //! suite for.
 //!
+//! - `run`, `workflow`, `trigger`, `tally`: what lasts and the part of the trait for it; webhook
+//!   cursors, secrets, blocks, notifications and answers are here
 //! - [`sqlite`]: the embedded store, one file on one machine
 //! - `memory`: a second backend, for tests
-//! - `workflows`: what lasts of stored workflows
-//! - `codec`: how entries become bytes
+//! - `codec`: how entries become bytes; `histogram`: how durations do
 //! - `conformance`: the suite
 
 pub(crate) mod codec;
 #[cfg(test)]
 pub(crate) mod conformance;
+mod histogram;
 #[cfg(test)]
 pub(crate) mod memory;
+mod run;
 pub mod sqlite;
-mod workflows;
-
-use std::str::FromStr;
-use std::sync::Arc;
+mod tally;
+mod trigger;
+mod workflow;
 
 use async_trait::async_trait;
 use serde_json::Value;
@@ -29,6 +31,18 @@ use crate::id::{RunId, WorkflowId};
 pub use workflows::{
     Changed, ChildRow, Claim, Expected, Fired, NewTrigger, TriggerKind, TriggerRow, VersionLine,
     WorkflowChange, WorkflowFilter, WorkflowLine, WorkflowRow,
+};
+
+pub use self::histogram::Histogram;
+pub use self::run::{
+    Append, ChildPlace, ChildRow, Claim, Finished, Fired, NewRun, RunFilter, RunRow, RunStore,
+    Status,
+};
+pub use self::tally::{NodeTally, RunTally, Tallies, TallyFilter, TallyStore};
+pub use self::trigger::{NewTrigger, TriggerKind, TriggerRow, TriggerStore};
+pub use self::workflow::{
+    Changed, DefinitionStore, Expected, VersionLine, WORKFLOWS, WorkflowChange, WorkflowFilter,
+    WorkflowLine, WorkflowRow,
 };
 
 /// A store that could not do what was asked. The detail is for the program's log only.
@@ -55,9 +69,24 @@ fn fenced(run: RunId) -> StoreError {
     StoreError { error, detail: format!("run {run}: the append's number is taken") }
 }
 
-/// What a new run comes from contradicts what is there.
-fn conflict(detail: &str) -> StoreError {
-    StoreError { error: Error::new(Code::Conflict, detail), detail: detail.to_owned() }
+/// Another run has what this one asks for alone: a place at its parent, a key, a moment of a schedule.
+fn taken(what: &str, detail: String) -> StoreError {
+    StoreError { error: Error::new(Code::Conflict, what), detail }
+}
+
+/// Another run is at the place of a child.
+fn place_taken(place: ChildPlace) -> StoreError {
+    taken("the node has started this run already", format!("{place:?} is taken"))
+}
+
+/// Another run has the idempotency key.
+fn key_taken() -> StoreError {
+    taken("the idempotency key is taken", "an idempotency key that is taken".to_owned())
+}
+
+/// The trigger is not where the run says it is.
+fn not_firing(fired: &Fired) -> StoreError {
+    taken("the trigger has fired already, or is gone", format!("{fired:?} is over"))
 }
 
 /// The run cannot go on: it has ended, or it is gone.
@@ -94,158 +123,6 @@ fn spent_by_day(entries: &[Entry]) -> Vec<(u64, Usage)> {
 
 /// What the store's operations give.
 pub type Result<T> = std::result::Result<T, StoreError>;
-
-/// Where a run stands, as lists show it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Status {
-    /// Work is under way or waits for a timer.
-    Running,
-    /// It ended well.
-    Completed,
-    /// It failed.
-    Failed,
-    /// Somebody ended it.
-    Cancelled,
-}
-
-impl Status {
-    /// All of them.
-    pub const ALL: [Status; 4] =
-        [Status::Running, Status::Completed, Status::Failed, Status::Cancelled];
-
-    /// The word that people and clients see.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Status::Running => "running",
-            Status::Completed => "completed",
-            Status::Failed => "failed",
-            Status::Cancelled => "cancelled",
-        }
-    }
-}
-
-impl FromStr for Status {
-    type Err = String;
-
-    /// Reads the word; the error tells all words.
-    fn from_str(word: &str) -> std::result::Result<Status, String> {
-        let known = Status::ALL.into_iter().find(|status| status.as_str() == word);
-        known.ok_or_else(|| {
-            format!("the statuses are {}", Status::ALL.map(Status::as_str).join(", "))
-        })
-    }
-}
-
-/// Facts to add to one run's journal, atomically and durably, with what follows from them.
-#[derive(Debug)]
-pub struct Append {
-    /// Whose journal.
-    pub run: RunId,
-    /// Counts the run's appends from 0; a second append with the same number is a conflict, so that
-    /// a stale owner of a run cannot write.
-    pub batch: u32,
-    /// The place of the first entry in the journal, counted from 0.
-    pub first_seq: u32,
-    /// The facts, never empty.
-    pub entries: Vec<Entry>,
-    /// The run itself, with its first append.
-    pub new_run: Option<NewRun>,
-    /// When the run, now idle, has to be woken, in Unix milliseconds; `None` while it is active.
-    pub wake_at: Option<u64>,
-    /// How it ended, with its last append.
-    pub finished: Option<Finished>,
-}
-
-/// The row of a run that starts.
-#[derive(Debug)]
-pub struct NewRun {
-    /// The workflow it belongs to.
-    pub workflow: String,
-    /// The namespace of that workflow.
-    pub namespace: String,
-    /// A name for people.
-    pub name: Option<String>,
-    /// The hash of its plan.
-    pub plan: Arc<str>,
-    /// The plan's JSON. It always comes along and is kept once, so that nobody has to remember
-    /// which plans are stored, and a plan can go with the last run that needs it.
-    pub plan_json: Arc<[u8]>,
-    /// Unix milliseconds.
-    pub created: u64,
-    /// Whether its progress goes to a webhook: creates the cursor with it.
-    pub webhook: bool,
-    /// The format of its definition.
-    pub dialect: Dialect,
-    /// The version of its stored definition.
-    pub version: Option<u32>,
-    /// The run that it is a part of, the node and the item there. A second run at the same place is
-    /// refused with `Conflict`.
-    pub parent: Option<(RunId, u32, u32)>,
-    /// What tells the call from its repetition. A key that is taken refuses it with `Conflict`.
-    pub claim: Option<Claim>,
-    /// The trigger that begins it. One that has fired for this moment refuses it with `Conflict`.
-    pub fired: Option<Fired>,
-}
-
-/// The end of a run.
-#[derive(Clone, Copy, Debug)]
-pub struct Finished {
-    /// How it ended; never `Running`.
-    pub status: Status,
-    /// Unix milliseconds.
-    pub at: u64,
-    /// The code of the error that ended it.
-    pub error: Option<Code>,
-}
-
-/// One line in a list of runs.
-#[derive(Clone, Debug, PartialEq)]
-pub struct RunRow {
-    /// Its id.
-    pub id: RunId,
-    /// The workflow it belongs to.
-    pub workflow: String,
-    /// The namespace of that workflow.
-    pub namespace: String,
-    /// A name for people.
-    pub name: Option<String>,
-    /// The hash of its plan.
-    pub plan: String,
-    /// Where it stands.
-    pub status: Status,
-    /// Unix milliseconds.
-    pub created: u64,
-    /// Unix milliseconds.
-    pub finished: Option<u64>,
-    /// The code of the error that ended it.
-    pub error: Option<String>,
-    /// The format of its definition.
-    pub dialect: Dialect,
-    /// The version of its stored definition.
-    pub version: Option<u32>,
-    /// The run that it is a part of.
-    pub parent: Option<RunId>,
-}
-
-/// Which runs to list, newest first; none that are parts of others. Pages continue below the last id
-/// seen.
-#[derive(Clone, Debug, Default)]
-pub struct RunFilter {
-    /// Only of this workflow.
-    pub workflow: Option<String>,
-    /// Only of this namespace.
-    pub namespace: Option<String>,
-    /// Only in this state.
-    pub status: Option<Status>,
-    /// Only of this format.
-    pub dialect: Option<Dialect>,
-    /// Only with ids below this one.
-    pub before: Option<RunId>,
-    /// How many to pass over.
-    pub offset: usize,
-    /// How many at the most.
-    pub limit: usize,
-}
 
 /// How far a run's webhook has been delivered.
 #[derive(Clone, Debug, PartialEq)]
@@ -307,36 +184,11 @@ pub struct Progress {
 
 /// Everything that lasts. Every write returns once it is durable.
 #[async_trait]
-pub trait Store: Send + Sync + 'static {
-    /// Adds facts to a run's journal, and what they tell of use to that of the run's workflow. Refuses with `Conflict` if the append's number is taken, and
-    /// with `RunEnded` if the run has ended or is gone.
-    async fn append(&self, append: Append) -> Result<()>;
-    /// The JSON of a plan.
-    async fn plan(&self, hash: &str) -> Result<Option<Vec<u8>>>;
-    /// A run's entries from a place on, in order, with stored values resolved.
-    async fn journal(&self, run: RunId, from_seq: u32) -> Result<Vec<Entry>>;
-    /// How many appends a run's journal has had: the number of the next one.
-    async fn next_batch(&self, run: RunId) -> Result<u32>;
-    /// One run's row.
-    async fn run(&self, run: RunId) -> Result<Option<RunRow>>;
-    /// Runs, newest first.
-    async fn runs(&self, filter: RunFilter) -> Result<Vec<RunRow>>;
-    /// How many jobs there are of a workflow and in a state, as the filter says; its other parts count for
-    /// nothing.
-    async fn count_jobs(&self, filter: &RunFilter) -> Result<u64>;
-    /// The runs that are parts of another, in order of nodes and items.
-    async fn children(&self, parent: RunId) -> Result<Vec<ChildRow>>;
-    /// The run of an item of a node of another run.
-    async fn child(&self, parent: RunId, node: u32, item: u32) -> Result<Option<ChildRow>>;
-    /// Unfinished runs that were active when last heard of, by id.
-    async fn unfinished(&self) -> Result<Vec<RunId>>;
-    /// Sleeping runs whose moment has come, by that moment.
-    async fn due(&self, now: u64, limit: usize) -> Result<Vec<RunId>>;
-    /// The moment at which the next sleeping run has to be woken.
-    async fn next_wake(&self) -> Result<Option<u64>>;
+pub trait Store: RunStore + DefinitionStore + TriggerStore + TallyStore + 'static {
     /// Deletes runs that began and ended before a moment, oldest first, with all that only they need;
-    /// gives the space back. Answers how many went; at most `limit`. Notifications received before
-    /// that moment go too, uncounted, and so do the sums of days before it and expired answers.
+    /// gives the space back. Answers how many went; at most `limit`. Children stay as long as their
+    /// parent is unfinished. Notifications received before that moment go too, uncounted, and so do the
+    /// sums of days before it and what has expired: answers and idempotency keys.
     async fn expire(&self, finished_before: u64, limit: usize) -> Result<usize>;
 
     /// Cursors that are active and whose moment has come, the earliest first.

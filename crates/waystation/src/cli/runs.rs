@@ -13,7 +13,7 @@ use waystation_core::run::Run;
 use waystation_engine::driver::{Again, unknown_run};
 use waystation_engine::id::RunId;
 use waystation_engine::store::sqlite::SqliteStore;
-use waystation_engine::store::{RunFilter, Status, Store};
+use waystation_engine::store::{RunFilter, RunStore, Status, Store};
 
 use super::local::Server;
 use super::{Failed, Outcome, progress, terminal};

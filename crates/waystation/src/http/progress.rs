@@ -123,7 +123,6 @@ async fn history(
     let filter = RunFilter {
         workflow: Some(workflow.clone()),
         namespace: Some(namespace.clone()),
-        status: None,
         before: page.before.as_deref().map(before).transpose()?,
         limit,
         ..RunFilter::default()

@@ -9,7 +9,7 @@ use waystation_core::program::Program;
 use waystation_core::run::Run;
 use waystation_engine::id::RunId;
 use waystation_engine::store::sqlite::SqliteStore;
-use waystation_engine::store::{RunFilter, Status, Store};
+use waystation_engine::store::{RunFilter, RunStore, Status};
 
 /// Runs listed in one go.
 const PAGE: usize = 100;

@@ -6,9 +6,10 @@ use futures_util::StreamExt;
 use serde_json::{Map, json};
 use waystation_core::dialect::pipeline::compile;
 use waystation_core::entry::{Data, Entry, Fact, Outcome, Start};
+use waystation_core::plan::Dialect;
 use waystation_engine::id::{RunId, now_ms};
 use waystation_engine::store::sqlite::SqliteStore;
-use waystation_engine::store::{Append, Finished, NewRun, Status, Store};
+use waystation_engine::store::{Append, Finished, NewRun, RunStore, Status};
 
 use crate::definition::{call, request};
 
@@ -54,7 +55,7 @@ impl Filling {
             plan_json: Arc::clone(&self.plan),
             created,
             webhook: self.webhook,
-            dialect: waystation_core::plan::Dialect::Pipeline,
+            dialect: Dialect::Pipeline,
             version: None,
             parent: None,
             claim: None,
@@ -82,7 +83,8 @@ impl Filling {
             Fact::RunFinished { outcome: Outcome::Completed },
         ];
         append.entries.extend(facts.map(|fact| Entry { at, fact }));
-        append.finished = Some(Finished { status: Status::Completed, at, error: None });
+        append.finished =
+            Some(Finished { status: Status::Completed, at, error: None, nodes: Vec::new() });
         append
     }
 }

@@ -101,7 +101,7 @@ impl Live {
             created: now_ms(),
             webhook: definition.program.plan.webhook_url.is_some(),
             dialect: definition.program.plan.dialect,
-            version: start.version,
+            version: None,
             parent: None,
             claim: None,
             fired: None,
@@ -429,6 +429,7 @@ impl Live {
         let count = entries.len() as u32;
         let told = self.shared.outputs.is_some().then(|| entries.clone());
         let finished = self.finished_row();
+        let status = finished.as_ref().map(|finished| finished.status);
         let append = Append {
             run: self.id,
             batch: self.batch,
@@ -439,7 +440,7 @@ impl Live {
             finished,
         };
         self.shared.store.append(append).await?;
-        if let Some(FinishedRow { status, .. }) = finished {
+        if let Some(status) = status {
             self.shared.meters.count_run(&self.run, status);
         }
         self.stored_wake = wake_at;
@@ -455,7 +456,8 @@ impl Live {
             Outcome::Failed { failure, .. } => (Status::Failed, Some(failure.code)),
             Outcome::Cancelled { .. } => (Status::Cancelled, None),
         };
-        Some(FinishedRow { status, at: self.run.finished_at.unwrap_or_else(now_ms), error })
+        let at = self.run.finished_at.unwrap_or_else(now_ms);
+        Some(FinishedRow { status, at, error, nodes: Vec::new() })
     }
 }
 

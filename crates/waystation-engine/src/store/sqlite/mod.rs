@@ -1,12 +1,16 @@
 //! The embedded store: one SQLite file, one thread that writes it, a few connections that read it.
 
 mod answers;
+mod append;
+mod claims;
 mod expire;
+mod lists;
 mod owner;
 mod readers;
 mod runs;
 mod schema;
 mod spending;
+mod sums;
 mod tables;
 mod triggers;
 mod workflows;
@@ -30,9 +34,8 @@ use self::owner::Owner;
 use self::readers::Readers;
 use self::writer::{Session, Writer, Written};
 use super::{
-    Append, BlockRow, Changed, ChildRow, Cursor, Progress, Result, RunFilter, RunRow, Store,
-    StoreError, TriggerRow, VersionLine, WorkflowChange, WorkflowFilter, WorkflowLine, WorkflowRow,
-    codec, day_of,
+    Append, BlockRow, ChildPlace, ChildRow, Cursor, Progress, Result, RunFilter, RunRow, RunStore,
+    Store, StoreError, Tallies, TallyFilter, TallyStore, codec, day_of,
 };
 use crate::id::{RunId, WorkflowId, now_ms};
 
@@ -128,10 +131,10 @@ fn unsigned(value: i64) -> u64 {
 }
 
 #[async_trait]
-impl Store for SqliteStore {
+impl RunStore for SqliteStore {
     async fn append(&self, append: Append) -> Result<()> {
-        let prepared = runs::Prepared::new(append)?;
-        self.write(move |session| runs::append(session, &prepared)).await
+        let prepared = append::Prepared::new(append)?;
+        self.write(move |session| append::append(session, &prepared)).await
     }
 
     async fn plan(&self, hash: &str) -> Result<Option<Vec<u8>>> {
@@ -152,7 +155,25 @@ impl Store for SqliteStore {
     }
 
     async fn runs(&self, filter: RunFilter) -> Result<Vec<RunRow>> {
-        self.readers.read(move |connection| runs::runs(connection, &filter)).await
+        self.readers.read(move |connection| lists::runs(connection, &filter)).await
+    }
+
+    async fn count_runs(&self, filter: &RunFilter) -> Result<u64> {
+        let filter = filter.clone();
+        self.readers.read(move |connection| lists::count(connection, &filter)).await
+    }
+
+    async fn children(&self, parent: RunId) -> Result<Vec<ChildRow>> {
+        self.readers.read(move |connection| runs::children(connection, parent)).await
+    }
+
+    async fn child(&self, place: ChildPlace) -> Result<Option<ChildRow>> {
+        self.readers.read(move |connection| runs::child(connection, place)).await
+    }
+
+    async fn claimed(&self, key: &str, now: u64) -> Result<Option<(RunId, [u8; 32])>> {
+        let key = key.to_owned();
+        self.readers.read(move |connection| claims::get(connection, &key, now)).await
     }
 
     async fn count_jobs(&self, filter: &RunFilter) -> Result<u64> {
@@ -180,23 +201,45 @@ impl Store for SqliteStore {
     async fn next_wake(&self) -> Result<Option<u64>> {
         self.readers.read(runs::next_wake).await
     }
+}
 
-    async fn expire(&self, finished_before: u64, limit: usize) -> Result<usize> {
+#[async_trait]
+impl TallyStore for SqliteStore {
+    async fn tallies(&self, filter: TallyFilter) -> Result<Tallies> {
+        self.readers.read(move |connection| sums::tallies(connection, &filter)).await
+    }
+}
+
+impl SqliteStore {
+    /// Deletes old runs and children, at most so many; answers how many went.
+    async fn expire_runs(&self, before: u64, limit: usize) -> Result<usize> {
         let mut gone = 0;
-        while gone < limit {
-            let rest = limit - gone;
-            match self.write(move |session| expire::runs(session, finished_before, rest)).await? {
-                0 => break,
-                some => gone += some,
+        for expire in [expire::children, expire::runs] {
+            while gone < limit {
+                let rest = limit - gone;
+                match self.write(move |session| expire(session, before, rest)).await? {
+                    0 => break,
+                    some => gone += some,
+                }
             }
         }
+        Ok(gone)
+    }
+}
+
+#[async_trait]
+impl Store for SqliteStore {
+    async fn expire(&self, finished_before: u64, limit: usize) -> Result<usize> {
+        let gone = self.expire_runs(finished_before, limit).await?;
         if gone < limit {
             self.write(move |session| expire::plans(session, finished_before)).await?;
         }
         while self.write(move |session| expire::progress(session, finished_before)).await? > 0 {}
         while self.write(answers::expire).await? > 0 {}
-        self.write(move |session| triggers::expire_claims(session, now_ms())).await?;
-        self.write(move |session| spending::expire(session, day_of(finished_before))).await?;
+        while self.write(claims::expire).await? > 0 {}
+        let day = day_of(finished_before);
+        self.write(move |session| spending::expire(session, day)).await?;
+        self.write(move |session| sums::expire(session, day)).await?;
         while self.write(expire::give_back).await? {}
         Ok(gone)
     }

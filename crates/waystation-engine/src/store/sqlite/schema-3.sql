@@ -1,85 +1,117 @@
--- What runs come from. Older runs are of pipelines or chains: their plans tell which, and no list asks.
+-- Where a run's plan came from: 0 pipeline, 1 instructions, 2 graph. Older runs are pipelines or chains
+-- of instructions; their plans say so at the beginning, which no compression changes.
 ALTER TABLE runs ADD COLUMN dialect INTEGER NOT NULL DEFAULT 0;
-ALTER TABLE runs ADD COLUMN version INTEGER;
-ALTER TABLE runs ADD COLUMN parent INTEGER;
-ALTER TABLE runs ADD COLUMN parent_node INTEGER;
-ALTER TABLE runs ADD COLUMN parent_item INTEGER;
--- A run within another has one place there, once.
-CREATE UNIQUE INDEX runs_child ON runs (parent, parent_node, parent_item) WHERE parent IS NOT NULL;
--- Lists show no runs within others, of which there may be thousands between two that they show.
-DROP INDEX runs_workflow;
-CREATE INDEX runs_workflow ON runs (namespace, workflow, id) WHERE parent IS NULL;
-DROP INDEX runs_troubled;
-CREATE INDEX runs_troubled ON runs (status, id) WHERE status IN (2, 3) AND parent IS NULL;
-CREATE INDEX runs_jobs ON runs (id) WHERE dialect = 2 AND parent IS NULL;
+ALTER TABLE runs ADD COLUMN version INTEGER; -- of the stored workflow
+UPDATE runs SET dialect = 1 WHERE plan IN (
+    SELECT id FROM plans
+    WHERE instr(substr(json, 1, 64), CAST('"dialect":"instructions"' AS BLOB)) > 0
+);
+-- Lists of the runs of stored workflows. The other wire formats pay nothing for them.
+CREATE INDEX runs_graph ON runs (id) WHERE dialect = 2;
+CREATE INDEX runs_graph_status ON runs (status, id) WHERE dialect = 2 AND status IN (0, 2, 3);
+CREATE INDEX runs_graph_workflow ON runs (workflow, status, id)
+    WHERE dialect = 2 AND status IN (0, 2, 3);
 
--- How many runs lists have, so that nobody counts them. Kept by the triggers below, for jobs alone.
-CREATE TABLE run_counts (
+-- Runs that a node of another run waits for. They have a table of their own, so that lists of runs never
+-- step over them, and runs without a parent pay nothing for them.
+CREATE TABLE child_runs (
+    id INTEGER PRIMARY KEY,
+    namespace TEXT NOT NULL,
     workflow TEXT NOT NULL,
+    name TEXT,
+    plan INTEGER NOT NULL,
     status INTEGER NOT NULL,
-    count INTEGER NOT NULL,
-    PRIMARY KEY (workflow, status)
-) STRICT, WITHOUT ROWID;
-CREATE TRIGGER runs_counted AFTER INSERT ON runs WHEN new.dialect = 2 AND new.parent IS NULL
-BEGIN
-    INSERT INTO run_counts VALUES (new.workflow, new.status, 1)
-        ON CONFLICT DO UPDATE SET count = count + 1;
-END;
-CREATE TRIGGER runs_recounted AFTER UPDATE OF status ON runs
-    WHEN new.dialect = 2 AND new.parent IS NULL AND new.status <> old.status
-BEGIN
-    UPDATE run_counts SET count = count - 1 WHERE workflow = old.workflow AND status = old.status;
-    INSERT INTO run_counts VALUES (new.workflow, new.status, 1)
-        ON CONFLICT DO UPDATE SET count = count + 1;
-END;
-CREATE TRIGGER runs_uncounted AFTER DELETE ON runs WHEN old.dialect = 2 AND old.parent IS NULL
-BEGIN
-    UPDATE run_counts SET count = count - 1 WHERE workflow = old.workflow AND status = old.status;
-END;
+    created INTEGER NOT NULL,
+    finished INTEGER,
+    error TEXT,
+    wake_at INTEGER NOT NULL, -- 0 while active
+    dialect INTEGER NOT NULL,
+    version INTEGER,
+    parent INTEGER NOT NULL,
+    node INTEGER NOT NULL,
+    item INTEGER NOT NULL,
+    UNIQUE (parent, node, item)
+) STRICT;
+CREATE INDEX child_runs_unfinished ON child_runs (finished, wake_at, id) WHERE finished IS NULL;
 
--- Definitions: the present version here, all versions beside.
+-- How many runs there are, without children. Kept up to date once a transaction.
+CREATE TABLE run_counts (
+    namespace TEXT NOT NULL,
+    workflow TEXT NOT NULL,
+    dialect INTEGER NOT NULL,
+    status INTEGER NOT NULL,
+    runs INTEGER NOT NULL,
+    PRIMARY KEY (namespace, workflow, dialect, status)
+) STRICT, WITHOUT ROWID;
+INSERT INTO run_counts
+    SELECT namespace, workflow, dialect, status, count(*) FROM runs GROUP BY 1, 2, 3, 4;
+
+-- Idempotency keys.
+CREATE TABLE claims (
+    key TEXT PRIMARY KEY,
+    run INTEGER NOT NULL,
+    fingerprint BLOB NOT NULL,
+    expires INTEGER NOT NULL
+) STRICT, WITHOUT ROWID;
+CREATE INDEX claims_expires ON claims (expires);
+
+-- One row a stored workflow, by its present version.
 CREATE TABLE workflows (
     id TEXT PRIMARY KEY,
     version INTEGER NOT NULL,
     name TEXT NOT NULL,
     status TEXT NOT NULL,
     description TEXT,
-    search TEXT NOT NULL, -- name and description in lower case
+    search TEXT NOT NULL, -- name and description in small letters
     created INTEGER NOT NULL,
     updated INTEGER NOT NULL
-) STRICT, WITHOUT ROWID;
+) STRICT;
 CREATE INDEX workflows_updated ON workflows (updated DESC, id);
+CREATE INDEX workflows_status ON workflows (status, updated DESC, id);
 CREATE TABLE workflow_versions (
-    id INTEGER PRIMARY KEY,
     workflow TEXT NOT NULL,
     version INTEGER NOT NULL,
     name TEXT NOT NULL,
     status TEXT NOT NULL,
     created INTEGER NOT NULL,
     definition BLOB NOT NULL,
-    UNIQUE (workflow, version)
+    PRIMARY KEY (workflow, version)
 ) STRICT;
 
--- Schedules and hooks of the present versions.
+-- What starts stored workflows by itself.
 CREATE TABLE triggers (
     workflow TEXT NOT NULL,
     id TEXT NOT NULL,
     kind INTEGER NOT NULL, -- 0 schedule, 1 hook
     settings BLOB NOT NULL,
-    path TEXT UNIQUE,
+    path TEXT,
     enabled INTEGER NOT NULL,
     next_at INTEGER,
     last_at INTEGER,
-    fired INTEGER NOT NULL DEFAULT 0,
+    fired INTEGER NOT NULL,
     PRIMARY KEY (workflow, id)
 ) STRICT;
-CREATE INDEX triggers_due ON triggers (next_at) WHERE enabled = 1 AND next_at IS NOT NULL;
+CREATE UNIQUE INDEX triggers_path ON triggers (path) WHERE path IS NOT NULL;
+CREATE INDEX triggers_next ON triggers (next_at)
+    WHERE kind = 0 AND enabled = 1 AND next_at IS NOT NULL;
 
--- Idempotency keys.
-CREATE TABLE claims (
-    key TEXT PRIMARY KEY,
-    fingerprint BLOB NOT NULL,
-    run INTEGER NOT NULL,
-    expires INTEGER NOT NULL
+-- Sums over the runs of stored workflows, without children. The day comes first: retention deletes days.
+CREATE TABLE run_tallies (
+    day INTEGER NOT NULL, -- counted from 1970, UTC
+    workflow TEXT NOT NULL,
+    started INTEGER NOT NULL,
+    completed INTEGER NOT NULL,
+    failed INTEGER NOT NULL,
+    cancelled INTEGER NOT NULL,
+    durations BLOB NOT NULL,
+    PRIMARY KEY (day, workflow)
 ) STRICT, WITHOUT ROWID;
-CREATE INDEX claims_expires ON claims (expires);
+CREATE TABLE node_tallies (
+    day INTEGER NOT NULL,
+    workflow TEXT NOT NULL,
+    kind TEXT NOT NULL,
+    count INTEGER NOT NULL,
+    failures INTEGER NOT NULL,
+    durations BLOB NOT NULL,
+    PRIMARY KEY (day, workflow, kind)
+) STRICT, WITHOUT ROWID;

@@ -14,7 +14,7 @@ const MIGRATIONS: &[&str] =
 /// How long a statement waits for somebody else's lock, such as that of a database shell.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(10);
 /// More than the store's distinct statements.
-const STATEMENTS_CACHED: usize = 64;
+const STATEMENTS_CACHED: usize = 128;
 
 /// How the writing connection is set up. Auto-vacuum and page size take effect only before the first
 /// table exists.
@@ -115,9 +115,33 @@ fn refuse(message: impl Into<String>, hint: &str) -> StoreError {
     StoreError { detail: message.clone(), error: Error::new(Code::Store, message).with_hint(hint) }
 }
 
+/// The tables of a new file, for tests.
+#[cfg(test)]
+pub(super) fn fresh() -> (tempfile::TempDir, Connection) {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("test.db");
+    std::fs::File::create(&file).unwrap();
+    let connection = open_writer(&file).unwrap();
+    (dir, connection)
+}
+
+/// How SQLite would answer a query.
+#[cfg(test)]
+pub(super) fn query_plan(connection: &Connection, sql: &str) -> String {
+    let mut explain = connection.prepare(&format!("EXPLAIN QUERY PLAN {sql}")).unwrap();
+    let values = vec![1; explain.parameter_count()];
+    let steps =
+        explain.query_map(rusqlite::params_from_iter(values), |row| row.get::<_, String>(3));
+    steps.unwrap().collect::<rusqlite::Result<Vec<_>>>().unwrap().join("; ")
+}
+
 #[cfg(test)]
 mod tests {
+    use serde_json::Map;
+    use waystation_core::plan::{Budget, Dialect, Missing, OnFailure, PLAN_FORMAT, Plan, Shape};
+
     use super::*;
+    use crate::store::codec;
 
     fn file() -> (tempfile::TempDir, std::path::PathBuf) {
         let dir = tempfile::tempdir().unwrap();
@@ -189,8 +213,63 @@ mod tests {
             let kept = "SELECT name FROM secrets";
             let name: String = connection.query_row(kept, [], |row| row.get(0)).unwrap();
             assert_eq!(name, "kept");
-            connection.execute_batch("SELECT * FROM answers; SELECT * FROM spending").unwrap();
+            for table in ["answers", "spending", "child_runs", "workflows", "triggers"] {
+                connection.execute_batch(&format!("SELECT * FROM {table}")).unwrap();
+            }
             open_reader(&path).unwrap();
         }
+    }
+
+    fn plan(dialect: Dialect, padding: usize) -> Vec<u8> {
+        let plan = Plan {
+            format: PLAN_FORMAT,
+            dialect,
+            shape: Shape::Queue { items: Vec::new() },
+            nodes: Vec::new(),
+            variables: Map::from_iter([("x".into(), "\"dialect\":".repeat(padding).into())]),
+            missing: Missing::Fail,
+            on_failure: OnFailure::Stop,
+            deadline_ms: None,
+            webhook_url: None,
+            budget: Budget::default(),
+        };
+        codec::pack_json(&serde_json::to_vec(&plan).unwrap())
+    }
+
+    #[test]
+    fn runs_of_older_data_get_their_wire_format_and_are_counted() {
+        let (_dir, path) = file();
+        let connection = Connection::open(&path).unwrap();
+        connection.execute_batch(WRITER_PRAGMAS).unwrap();
+        MIGRATIONS[..2].iter().for_each(|sql| connection.execute_batch(sql).unwrap());
+        connection.pragma_update(None, "user_version", 2).unwrap();
+        let plans = [
+            plan(Dialect::Pipeline, 1),
+            plan(Dialect::Pipeline, 900),
+            plan(Dialect::Instructions, 1),
+            plan(Dialect::Instructions, 900),
+        ];
+        assert!(plans[1][0] == 2 && plans[3][0] == 2, "they are compressed");
+        for (id, json) in plans.iter().enumerate() {
+            let sql = "INSERT INTO plans VALUES (?1, ?1, ?2, 0)";
+            connection.execute(sql, rusqlite::params![id as i64, json]).unwrap();
+        }
+        for id in 0..12 {
+            let sql =
+                "INSERT INTO runs VALUES (?1, 'n', 'w', NULL, ?1 % 4, ?1 % 3, 5, NULL, NULL, 0)";
+            connection.execute(sql, [id]).unwrap();
+        }
+        drop(connection);
+
+        let connection = open_writer(&path).unwrap();
+        let all = |sql: &str| {
+            let mut select = connection.prepare(sql).unwrap();
+            let rows = select.query_map([], |row| row.get::<_, i64>(0)).unwrap();
+            rows.collect::<rusqlite::Result<Vec<_>>>().unwrap()
+        };
+        let expected = [0, 0, 1, 1, 0, 0, 1, 1, 0, 0, 1, 1];
+        assert_eq!(all("SELECT dialect FROM runs ORDER BY id"), expected);
+        assert_eq!(all("SELECT count(*) FROM runs WHERE version IS NULL"), [12]);
+        assert_eq!(all("SELECT runs FROM run_counts ORDER BY dialect, status"), [2; 6]);
     }
 }

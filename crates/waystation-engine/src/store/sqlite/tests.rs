@@ -111,6 +111,7 @@ async fn writes_that_queue_share_a_commit() {
     assert!(appended.iter().all(std::result::Result::is_ok));
     assert!(store.commits() <= 3, "{} commits", store.commits());
     let all = RunFilter { limit: 1_000, ..RunFilter::default() };
+    assert_eq!(store.count_runs(&all).await.unwrap(), 100);
     assert_eq!(store.runs(all).await.unwrap().len(), 100);
 }
 
@@ -141,6 +142,8 @@ async fn a_write_that_fails_halfway_spoils_no_other() {
     assert_eq!(store.secrets().await.unwrap(), [], "the broken write left nothing");
     assert_eq!(store.plan("plan-1").await.unwrap().unwrap(), b"{\"nodes\":[]}");
     assert_eq!(store.unfinished().await.unwrap(), [before, after]);
+    let counted = store.count_runs(&RunFilter::default()).await.unwrap();
+    assert_eq!(counted, 2, "what was counted before the rollback is not counted twice");
 }
 
 #[tokio::test]

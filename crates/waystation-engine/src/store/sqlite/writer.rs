@@ -11,6 +11,7 @@ use rusqlite::{Connection, ErrorCode};
 use tokio::sync::{mpsc, oneshot};
 use waystation_core::error::{Code, Error};
 
+use super::sums::{self, Sums};
 use crate::limits;
 use crate::store::{Result, StoreError};
 
@@ -23,6 +24,8 @@ pub(super) struct Session {
     /// Row ids of plans by their hashes, and when their use was noted last, to spare a look-up for
     /// each run.
     pub(super) plans: Cache<Arc<str>, (i64, u64)>,
+    /// What the present transaction adds to counts and sums.
+    pub(super) sums: Sums,
 }
 
 /// Why a write was not done.
@@ -98,7 +101,8 @@ impl Writer {
     pub(super) fn start(connection: Connection, fatal: Fatal) -> Result<Writer> {
         let (queue, jobs) = mpsc::channel(limits::WRITER_QUEUE);
         let commits = Arc::new(AtomicU64::new(0));
-        let session = Session { connection, plans: Cache::new(limits::PLAN_IDS_CACHED) };
+        let plans = Cache::new(limits::PLAN_IDS_CACHED);
+        let session = Session { connection, plans, sums: Sums::default() };
         let mut committer = Committer { session, commits: commits.clone(), jobs };
         let work = move || {
             let ended = catch_unwind(AssertUnwindSafe(|| committer.run()));
@@ -182,7 +186,8 @@ impl Committer {
         let begun = Instant::now();
         let begin = self.session.connection.execute_batch("BEGIN IMMEDIATE");
         begin.map_err(|error| Stop::after(&error, Stop::All))?;
-        if let Err(error) = batch.iter_mut().try_for_each(|job| job.run(&mut self.session)) {
+        let done = batch.iter_mut().try_for_each(|job| job.run(&mut self.session));
+        if let Err(error) = done.and_then(|()| sums::flush(&mut self.session)) {
             self.roll_back();
             return Err(Stop::after(&error, Stop::Job));
         }
@@ -197,6 +202,7 @@ impl Committer {
 
     fn roll_back(&mut self) {
         self.session.plans.clear();
+        self.session.sums.clear();
         // After some errors SQLite has rolled back by itself, and then this is refused.
         let _ = self.session.connection.execute_batch("ROLLBACK");
     }

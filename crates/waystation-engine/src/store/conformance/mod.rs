@@ -1,6 +1,9 @@
 //! What every store does. Each backend runs this suite in its tests.
 
-mod workflows;
+mod definitions;
+mod family;
+mod tallies;
+mod triggers;
 
 use std::sync::Arc;
 
@@ -10,6 +13,7 @@ use waystation_core::error::Code;
 use waystation_core::plan::Dialect;
 use waystation_core::usage::Usage;
 
+use self::triggers::hook;
 use super::{
     Append, BlockRow, Cursor, CursorState, Finished, NewRun, Progress, RunFilter, RunRow, Status,
     Store, StoreError,
@@ -37,7 +41,10 @@ pub(crate) async fn run<S: Store>(fresh: impl Fn() -> S) {
     answers_are_kept_for_their_time(&fresh()).await;
     spending_is_summed_up_by_day_and_workflow(&fresh()).await;
     refused_appends_spend_nothing(&fresh()).await;
-    workflows::run(&fresh).await;
+    definitions::run(&fresh).await;
+    triggers::run(&fresh).await;
+    family::run(&fresh).await;
+    tallies::run(&fresh).await;
     fresh().ping().await.unwrap();
 }
 
@@ -100,7 +107,7 @@ pub(crate) fn next(run: RunId, batch: u32, first_seq: u32, entries: Vec<Entry>) 
 /// The same append as the run's last.
 pub(crate) fn ending(append: Append, status: Status, at: u64) -> Append {
     let error = (status == Status::Failed).then_some(Code::Timeout);
-    Append { finished: Some(Finished { status, at, error }), ..append }
+    Append { finished: Some(Finished { status, at, error, nodes: Vec::new() }), ..append }
 }
 
 /// A run that ends with its first append.
@@ -262,7 +269,8 @@ async fn lists_are_filtered_and_paged(store: &impl Store) {
     for (i, id) in ids.iter().enumerate() {
         let workflow = ["sums", "mail"][i % 2].to_owned();
         let namespace = ["default", "other"][i % 4 / 2].to_owned();
-        let new_run = Some(NewRun { workflow, namespace, ..new_run() });
+        let dialect = [Dialect::Pipeline, Dialect::Graph][i % 4 / 2];
+        let new_run = Some(NewRun { workflow, namespace, dialect, ..new_run() });
         let status = Status::ALL[i % 3];
         let append = match status {
             Status::Running => Append { new_run, ..first(*id) },
@@ -273,6 +281,8 @@ async fn lists_are_filtered_and_paged(store: &impl Store) {
     let all = || RunFilter { limit: 100, ..RunFilter::default() };
     let (sums, other) = (Some("sums".to_owned()), Some("other".to_owned()));
     let (failed, before) = (Some(Status::Failed), Some(ids[8]));
+    let (running, completed) = (Some(Status::Running), Some(Status::Completed));
+    let (graph, pipeline) = (Some(Dialect::Graph), Some(Dialect::Pipeline));
     for (filter, expected) in [
         (all(), &[11, 10, 9, 8, 7, 6, 5, 4, 3, 2, 1, 0][..]),
         (RunFilter { limit: 3, ..all() }, &[11, 10, 9]),
@@ -282,20 +292,30 @@ async fn lists_are_filtered_and_paged(store: &impl Store) {
         (RunFilter { namespace: other.clone(), ..all() }, &[11, 10, 7, 6, 3, 2]),
         (RunFilter { workflow: sums.clone(), namespace: other.clone(), ..all() }, &[10, 6, 2]),
         (RunFilter { status: failed, ..all() }, &[11, 8, 5, 2]),
-        (RunFilter { status: Some(Status::Cancelled), ..all() }, &[]),
-        (RunFilter { workflow: Some("none".into()), ..all() }, &[]),
-        (RunFilter { offset: 2, limit: 2, ..all() }, &[9, 8]),
+        (RunFilter { offset: 2, limit: 3, ..all() }, &[9, 8, 7]),
+        (RunFilter { offset: 1, limit: 2, before, ..all() }, &[6, 5]),
+        (RunFilter { offset: 99, ..all() }, &[]),
+        (RunFilter { dialect: graph, ..all() }, &[11, 10, 7, 6, 3, 2]),
+        (RunFilter { dialect: pipeline, ..all() }, &[9, 8, 5, 4, 1, 0]),
+        (RunFilter { dialect: Some(Dialect::Instructions), ..all() }, &[]),
+        (RunFilter { dialect: graph, status: failed, ..all() }, &[11, 2]),
+        (RunFilter { dialect: graph, status: running, ..all() }, &[6, 3]),
+        (RunFilter { dialect: graph, status: completed, before, ..all() }, &[7]),
+        (RunFilter { dialect: graph, workflow: sums.clone(), ..all() }, &[10, 6, 2]),
         (
             RunFilter {
-                workflow: sums,
-                namespace: other,
+                dialect: graph,
+                workflow: sums.clone(),
+                namespace: other.clone(),
                 status: failed,
-                before,
-                limit: 9,
                 ..all()
             },
             &[2],
         ),
+        (RunFilter { parent: Some(ids[3]), ..all() }, &[]),
+        (RunFilter { status: Some(Status::Cancelled), ..all() }, &[]),
+        (RunFilter { workflow: Some("none".into()), ..all() }, &[]),
+        (RunFilter { workflow: sums, namespace: other, status: failed, before, ..all() }, &[2]),
     ] {
         let label = format!("{filter:?}");
         let rows = store.runs(filter).await.unwrap();
