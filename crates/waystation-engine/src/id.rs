@@ -8,8 +8,6 @@ use std::sync::LazyLock;
 use std::sync::atomic::{AtomicI64, AtomicU32, Ordering};
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use ring::rand::{SecureRandom, SystemRandom};
-
 /// Crockford's alphabet in lower case: no letter looks like a digit.
 const ALPHABET: &[u8; 32] = b"0123456789abcdefghjkmnpqrstvwxyz";
 const LETTERS: usize = 13;
@@ -39,68 +37,6 @@ impl RunId {
 impl Default for RunId {
     fn default() -> RunId {
         RunId::new()
-    }
-}
-
-/// Names one stored workflow: 12 bytes, shown as 24 hexadecimal digits.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct WorkflowId(pub [u8; 12]);
-
-impl WorkflowId {
-    /// A new id: seconds, what tells this process from others, and a counter.
-    pub fn new() -> WorkflowId {
-        static COUNTER: AtomicI64 = AtomicI64::new(-1);
-        static PROCESS: OnceLock<[u8; 8]> = OnceLock::new();
-        let random = PROCESS.get_or_init(|| {
-            let mut bytes = [0; 8];
-            // Without randomness only processes of the same second might clash.
-            let _ = SystemRandom::new().fill(&mut bytes);
-            bytes
-        });
-        let begin = i64::from(u16::from_le_bytes([random[5], random[6]]));
-        let count = COUNTER.fetch_add(1, Ordering::Relaxed) + 1 + begin;
-        let mut bytes = [0; 12];
-        bytes[..4].copy_from_slice(&((now_ms() / 1_000) as u32).to_be_bytes());
-        bytes[4..9].copy_from_slice(&random[..5]);
-        bytes[9..].copy_from_slice(&(count as u32).to_be_bytes()[1..]);
-        WorkflowId(bytes)
-    }
-}
-
-impl Default for WorkflowId {
-    fn default() -> WorkflowId {
-        WorkflowId::new()
-    }
-}
-
-impl fmt::Display for WorkflowId {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
-    }
-}
-
-impl fmt::Debug for WorkflowId {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        fmt::Display::fmt(self, f)
-    }
-}
-
-impl FromStr for WorkflowId {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<WorkflowId, String> {
-        let wrong = || "the id of a workflow has 24 hexadecimal digits".to_owned();
-        if text.len() != 24 || !text.is_ascii() {
-            return Err(wrong());
-        }
-        let mut bytes = [0; 12];
-        for (byte, place) in bytes.iter_mut().zip((0..24).step_by(2)) {
-            let digits = &text[place..place + 2];
-            let is_plain = digits.bytes().all(|digit| digit.is_ascii_hexdigit());
-            let value = u8::from_str_radix(digits, 16).ok().filter(|_| is_plain);
-            *byte = value.ok_or_else(wrong)?;
-        }
-        Ok(WorkflowId(bytes))
     }
 }
 

@@ -53,8 +53,9 @@ pub fn detail(seen: &Seen<'_>) -> Value {
     view["usage"] = usage(&run.spent);
     view["result"] = match (run.program.plan.dialect, &run.outcome) {
         (Dialect::Instructions, _) => instructions::reply::status(run, waiting),
+        (Dialect::Graph, _) => job::render(run, &line.id.to_string()),
         (Dialect::Pipeline, Some(_)) => reply::render(run, &line.id.to_string()),
-        (Dialect::Pipeline, None) | (Dialect::Graph, _) => Value::Null,
+        (Dialect::Pipeline, None) => Value::Null,
     };
     view
 }

@@ -111,7 +111,6 @@ async fn fire(shared: &Arc<Shared>, row: &TriggerRow) -> Result<(), Error> {
         trigger: row.id.clone(),
         occurrence: Some(occurrence),
         next_at,
-        at: now,
     };
     match begin(shared, row, fired).await {
         // Another process was first, or somebody has changed the schedule.

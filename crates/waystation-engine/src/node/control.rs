@@ -124,8 +124,8 @@ pub(super) mod testing {
 mod tests {
     use serde_json::json;
 
-    use super::testing::call;
     use super::super::model::testing::{lowered, problems};
+    use super::testing::call;
     use super::*;
 
     fn output(

@@ -24,14 +24,9 @@ use async_trait::async_trait;
 use serde_json::Value;
 use waystation_core::entry::{Entry, Fact};
 use waystation_core::error::{Code, Error};
-use waystation_core::plan::Dialect;
 use waystation_core::usage::Usage;
 
-use crate::id::{RunId, WorkflowId};
-pub use workflows::{
-    Changed, ChildRow, Claim, Expected, Fired, NewTrigger, TriggerKind, TriggerRow, VersionLine,
-    WorkflowChange, WorkflowFilter, WorkflowLine, WorkflowRow,
-};
+use crate::id::RunId;
 
 pub use self::histogram::Histogram;
 pub use self::run::{
@@ -239,45 +234,6 @@ pub trait Store: RunStore + DefinitionStore + TriggerStore + TallyStore + 'stati
     async fn put_cached_answer(&self, key: &str, value: Vec<u8>, expires: u64) -> Result<()>;
     /// What a workflow's runs have used of models on a day, by all appends that are durable.
     async fn spent(&self, namespace: &str, workflow: &str, day: u64) -> Result<Usage>;
-
-    /// Makes a new version of a workflow and replaces its triggers. A trigger that keeps its id and kind
-    /// keeps what it has done, and its next moment if its settings are the same.
-    async fn change_workflow(&self, change: WorkflowChange) -> Result<Changed>;
-    /// A workflow in a version, or in the present one.
-    async fn workflow(&self, id: &WorkflowId, version: Option<u32>) -> Result<Option<WorkflowRow>>;
-    /// Workflows, those that changed last first, and how many match in all.
-    async fn workflows(&self, filter: WorkflowFilter) -> Result<(Vec<WorkflowLine>, u64)>;
-    /// A workflow's versions, newest first.
-    async fn versions(&self, id: &WorkflowId) -> Result<Vec<VersionLine>>;
-    /// Removes a workflow with its versions and triggers; answers whether there was one. Its runs stay.
-    async fn remove_workflow(&self, id: &WorkflowId) -> Result<bool>;
-
-    /// The triggers of a workflow, or all.
-    async fn triggers(&self, workflow: Option<&WorkflowId>) -> Result<Vec<TriggerRow>>;
-    /// The hook at a path, switched on or not.
-    async fn hook(&self, path: &str) -> Result<Option<TriggerRow>>;
-    /// Schedules that are switched on and whose moment has come, the earliest first.
-    async fn schedules_due(&self, now: u64, limit: usize) -> Result<Vec<TriggerRow>>;
-    /// The moment at which the next schedule is due.
-    async fn next_schedule(&self) -> Result<Option<u64>>;
-    /// Switches a trigger and sets its next moment; answers whether there is one.
-    async fn set_trigger(
-        &self,
-        workflow: &WorkflowId,
-        id: &str,
-        enabled: bool,
-        next_at: Option<u64>,
-    ) -> Result<bool>;
-    /// Lets a schedule's moment pass; answers whether that was still its next one.
-    async fn skip_occurrence(
-        &self,
-        workflow: &WorkflowId,
-        id: &str,
-        occurrence: u64,
-        next_at: Option<u64>,
-    ) -> Result<bool>;
-    /// The run that an idempotency key was taken for, and the fingerprint of the call.
-    async fn claimed(&self, key: &str, now: u64) -> Result<Option<(RunId, [u8; 32])>>;
 
     /// Asks the store a trivial question, to know that it answers.
     async fn ping(&self) -> Result<()>;

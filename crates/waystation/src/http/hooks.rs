@@ -123,13 +123,8 @@ async fn begin(
         return Ok(accepted(&run.to_string()));
     }
     let workflow = workflows::load(&context.app, &row.workflow, None).await?;
-    let fired = Fired {
-        workflow: row.workflow,
-        trigger: row.id.clone(),
-        occurrence: None,
-        next_at: None,
-        at: now_ms(),
-    };
+    let fired =
+        Fired { workflow: row.workflow, trigger: row.id.clone(), occurrence: None, next_at: None };
     let origin = Origin { claim, fired: Some(fired), ..Origin::default() };
     let submitted = workflows::begin(&context.app, &workflow, input, origin).await?;
     let id = submitted.id.to_string();

@@ -64,7 +64,7 @@ async fn list(
         ..RunFilter::default()
     };
     let store = context.app.engine.store();
-    let total = store.count_jobs(&filter).await.map_err(Error::from)?;
+    let total = store.count_runs(&filter).await.map_err(Error::from)?;
     let rows = store.runs(filter).await.map_err(Error::from)?;
     let next = rows.last().filter(|_| rows.len() == limit).map(|row| row.id.to_string());
     let items: Vec<Value> = rows.iter().map(line).collect();

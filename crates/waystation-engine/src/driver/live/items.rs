@@ -15,7 +15,7 @@ use super::super::shared::{Shared, Stored};
 use super::Live;
 use crate::id::RunId;
 use crate::limits::RUN_DEPTH;
-use crate::store::Status;
+use crate::store::{ChildPlace, Status};
 
 /// Why runs end that belong to one that has ended.
 pub(super) const ABANDONED: &str = "the run that it is a part of has ended";
@@ -262,7 +262,9 @@ async fn find(
     shared: &Arc<Shared>,
     (of, node, item): (RunId, NodeIndex, u32),
 ) -> Result<Option<Child>, Error> {
-    let Some(row) = shared.store.child(of, node, item).await? else { return Ok(None) };
+    let Some(row) = shared.store.child(ChildPlace { parent: of, node, item }).await? else {
+        return Ok(None);
+    };
     if row.status == Status::Running {
         return Ok(Some(Child::UnderWay(row.run)));
     }

@@ -16,7 +16,7 @@ use tokio::time::Instant;
 use waystation_core::entry::{Entry, Fact, Level, Outcome, Start, Timer};
 use waystation_core::error::{Code, Error};
 use waystation_core::extract::bytes_about;
-use waystation_core::plan::{Budget, NodeIndex};
+use waystation_core::plan::{Budget, Dialect, NodeIndex};
 use waystation_core::run::{NodeRecord, Run};
 use waystation_core::scheduler::{Action, NodeStatus};
 
@@ -30,7 +30,7 @@ use crate::id::{RunId, now_ms};
 use crate::limits::{EFFECTS_PER_RUN, ENTRIES_PER_APPEND, SLEEP_IN_MEMORY};
 use crate::node::context::Account;
 use crate::node::wait;
-use crate::store::{Append, Finished as FinishedRow, NewRun, Status};
+use crate::store::{Append, ChildPlace, Finished as FinishedRow, NewRun, NodeTally, Status};
 
 /// When a run is woken that only somebody's decision wakes.
 const NEVER: u64 = i64::MAX as u64;
@@ -142,7 +142,7 @@ impl Live {
     /// Makes a new run that of an item.
     fn be_child(&mut self, parent: RunId, node: NodeIndex, item: u32) {
         if let Some(new_run) = &mut self.new_run {
-            new_run.parent = Some((parent, node, item));
+            new_run.parent = Some(ChildPlace { parent, node, item });
         }
     }
 
@@ -457,7 +457,7 @@ impl Live {
             Outcome::Cancelled { .. } => (Status::Cancelled, None),
         };
         let at = self.run.finished_at.unwrap_or_else(now_ms);
-        Some(FinishedRow { status, at, error, nodes: Vec::new() })
+        Some(FinishedRow { status, at, error, nodes: tally(&self.run) })
     }
 }
 
@@ -486,4 +486,28 @@ async fn is_orphan(shared: &Shared, start: Option<&Start>) -> Result<bool, Error
     };
     let row = shared.store.run(parent).await?;
     Ok(row.is_none_or(|row| row.status != Status::Running))
+}
+
+/// What the nodes of a run of a stored workflow count for, by type; nothing for runs within others, which
+/// count as a node of theirs.
+fn tally(run: &Run) -> Vec<NodeTally> {
+    let program = &run.program;
+    let is_counted = program.plan.dialect == Dialect::Graph
+        && run.start.as_ref().is_some_and(|start| start.parent.is_none());
+    let mut kinds = BTreeMap::<&str, NodeTally>::new();
+    for index in program.visible().filter(|_| is_counted) {
+        let (node, record) = (&program.plan.nodes[index as usize], &run.nodes[index as usize]);
+        let ended = matches!(run.status(index), NodeStatus::Completed | NodeStatus::Failed);
+        let Some((from, to)) = record.started_at.zip(record.settled_at).filter(|_| ended) else {
+            continue;
+        };
+        let kind = node.metadata.get("type").and_then(|kind| kind.as_str()).unwrap_or(&node.kind);
+        let tally = kinds
+            .entry(kind)
+            .or_insert_with(|| NodeTally { kind: kind.to_owned(), ..NodeTally::default() });
+        tally.count += 1;
+        tally.failures += u64::from(run.status(index) == NodeStatus::Failed);
+        tally.durations.record(to.saturating_sub(from));
+    }
+    kinds.into_values().collect()
 }

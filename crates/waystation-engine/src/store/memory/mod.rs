@@ -18,7 +18,7 @@ use super::{
     TallyFilter, TallyStore, WORKFLOWS, day_of, ended, fenced, key_taken, place_taken,
     spent_by_day,
 };
-use crate::id::{RunId, WorkflowId, now_ms};
+use crate::id::{RunId, now_ms};
 
 /// A store in memory.
 #[derive(Debug, Default)]
@@ -52,8 +52,6 @@ struct Run {
     row: RunRow,
     place: Option<ChildPlace>,
     wake_at: Option<u64>,
-    /// Where it is a part of another: the node and the item.
-    place: (u32, u32),
     batches: BTreeMap<u32, Vec<Entry>>,
 }
 
@@ -202,14 +200,8 @@ impl State {
     }
 }
 
-fn is_of(row: &TriggerRow, fired: &Fired) -> bool {
-    row.workflow == fired.workflow && row.id == fired.trigger
-}
-
 fn matches(filter: &RunFilter, row: &RunRow) -> bool {
-    row.parent.is_none()
-        && filter.dialect.is_none_or(|dialect| dialect == row.dialect)
-        && filter.workflow.as_ref().is_none_or(|workflow| *workflow == row.workflow)
+    filter.workflow.as_ref().is_none_or(|workflow| *workflow == row.workflow)
         && filter.namespace.as_ref().is_none_or(|namespace| *namespace == row.namespace)
         && filter.status.is_none_or(|status| status == row.status)
         && filter.dialect.is_none_or(|dialect| dialect == row.dialect)

@@ -37,7 +37,7 @@ use super::{
     Append, BlockRow, ChildPlace, ChildRow, Cursor, Progress, Result, RunFilter, RunRow, RunStore,
     Store, StoreError, Tallies, TallyFilter, TallyStore, codec, day_of,
 };
-use crate::id::{RunId, WorkflowId, now_ms};
+use crate::id::RunId;
 
 pub use self::writer::Fatal;
 
@@ -174,20 +174,6 @@ impl RunStore for SqliteStore {
     async fn claimed(&self, key: &str, now: u64) -> Result<Option<(RunId, [u8; 32])>> {
         let key = key.to_owned();
         self.readers.read(move |connection| claims::get(connection, &key, now)).await
-    }
-
-    async fn count_jobs(&self, filter: &RunFilter) -> Result<u64> {
-        let filter = filter.clone();
-        self.readers.read(move |connection| runs::count_jobs(connection, &filter)).await
-    }
-
-    async fn children(&self, parent: RunId) -> Result<Vec<ChildRow>> {
-        self.readers.read(move |connection| runs::children(connection, parent)).await
-    }
-
-    async fn child(&self, parent: RunId, node: u32, item: u32) -> Result<Option<ChildRow>> {
-        let question = move |connection: &_| Ok(runs::child_at(connection, parent, node, item)?);
-        self.readers.read(question).await
     }
 
     async fn unfinished(&self) -> Result<Vec<RunId>> {
@@ -335,78 +321,6 @@ impl Store for SqliteStore {
         let question =
             move |connection: &_| spending::of_day(connection, (&namespace, &workflow), day);
         self.readers.read(question).await
-    }
-
-    async fn change_workflow(&self, change: WorkflowChange) -> Result<Changed> {
-        let definition = codec::pack(&change.definition)?;
-        let settings = change.triggers.iter().map(|trigger| codec::pack(&trigger.settings));
-        let settings = settings.collect::<Result<Vec<_>>>()?;
-        self.write(move |session| workflows::change(session, &change, &definition, &settings)).await
-    }
-
-    async fn workflow(&self, id: &WorkflowId, version: Option<u32>) -> Result<Option<WorkflowRow>> {
-        let id = *id;
-        self.readers.read(move |connection| workflows::get(connection, &id, version)).await
-    }
-
-    async fn workflows(&self, filter: WorkflowFilter) -> Result<(Vec<WorkflowLine>, u64)> {
-        self.readers.read(move |connection| workflows::list(connection, &filter)).await
-    }
-
-    async fn versions(&self, id: &WorkflowId) -> Result<Vec<VersionLine>> {
-        let id = *id;
-        self.readers.read(move |connection| workflows::versions(connection, &id)).await
-    }
-
-    async fn remove_workflow(&self, id: &WorkflowId) -> Result<bool> {
-        let id = *id;
-        self.write(move |session| workflows::remove(session, &id)).await
-    }
-
-    async fn triggers(&self, workflow: Option<&WorkflowId>) -> Result<Vec<TriggerRow>> {
-        let workflow = workflow.copied();
-        self.readers.read(move |connection| triggers::list(connection, workflow.as_ref())).await
-    }
-
-    async fn hook(&self, path: &str) -> Result<Option<TriggerRow>> {
-        let path = path.to_owned();
-        self.readers.read(move |connection| triggers::hook(connection, &path)).await
-    }
-
-    async fn schedules_due(&self, now: u64, limit: usize) -> Result<Vec<TriggerRow>> {
-        self.readers.read(move |connection| triggers::due(connection, now, limit)).await
-    }
-
-    async fn next_schedule(&self) -> Result<Option<u64>> {
-        self.readers.read(triggers::next).await
-    }
-
-    async fn set_trigger(
-        &self,
-        workflow: &WorkflowId,
-        id: &str,
-        enabled: bool,
-        next_at: Option<u64>,
-    ) -> Result<bool> {
-        let (workflow, id) = (*workflow, id.to_owned());
-        self.write(move |session| triggers::set(session, &workflow, &id, enabled, next_at)).await
-    }
-
-    async fn skip_occurrence(
-        &self,
-        workflow: &WorkflowId,
-        id: &str,
-        occurrence: u64,
-        next_at: Option<u64>,
-    ) -> Result<bool> {
-        let (workflow, id) = (*workflow, id.to_owned());
-        self.write(move |session| triggers::skip(session, &workflow, &id, occurrence, next_at))
-            .await
-    }
-
-    async fn claimed(&self, key: &str, now: u64) -> Result<Option<(RunId, [u8; 32])>> {
-        let key = key.to_owned();
-        self.readers.read(move |connection| triggers::claimed(connection, &key, now)).await
     }
 
     async fn ping(&self) -> Result<()> {

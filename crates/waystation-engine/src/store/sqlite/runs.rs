@@ -137,20 +137,6 @@ pub(super) fn run_row(row: &Row<'_>) -> rusqlite::Result<RunRow> {
     })
 }
 
-fn status_of(stored: i64) -> rusqlite::Result<Status> {
-    let known = Status::ALL.into_iter().find(|known| number(*known) == stored);
-    known.ok_or(rusqlite::Error::IntegralValueOutOfRange(0, stored))
-}
-
-/// A format as the database knows it, for ever.
-fn dialect_number(dialect: Dialect) -> i64 {
-    match dialect {
-        Dialect::Pipeline => 0,
-        Dialect::Instructions => 1,
-        Dialect::Graph => 2,
-    }
-}
-
 /// A status as the database knows it, for ever.
 pub(super) fn number(status: Status) -> i64 {
     match status {
