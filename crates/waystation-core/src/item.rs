@@ -15,12 +15,21 @@ pub struct ItemScope<'a> {
     pub index: usize,
     /// The run's names.
     pub run: &'a dyn Scope,
+    /// Whether `item` and `index` are the run's where it has them: where a node looks at one value as a
+    /// whole, they are those of the loop around it.
+    pub yields: bool,
 }
 
 impl Scope for ItemScope<'_> {
     fn lookup<'a>(&'a self, path: &[Key]) -> Option<Found<'a>> {
         let Key::Name(head) = path.first()? else { return None };
         let Some(item) = self.item else { return self.run.lookup(path) };
+        if self.yields
+            && matches!(&**head, "item" | "index")
+            && let Some(found) = self.run.lookup(path)
+        {
+            return Some(found);
+        }
         let value = match (&**head, item.as_object().and_then(|fields| fields.get(&**head))) {
             ("item", _) | ("value", None) => Cow::Borrowed(item),
             (_, Some(field)) => Cow::Borrowed(field),
@@ -50,7 +59,7 @@ mod tests {
         let run = json!({
             "input": { "limit": 5 }, "status": "of the run", "my-node": { "output": 1 }, "index": "run",
         });
-        let scope = ItemScope { item: Some(item), index: 3, run: &run };
+        let scope = ItemScope { item: Some(item), index: 3, run: &run, yields: false };
         let expression = Expression::parse(source, &|name| scope.knows(name));
         let value = expression.map_err(|problem| problem.to_string())?;
         value.evaluate(&scope).map(Cow::into_owned).map_err(|problem| problem.to_string())
@@ -86,9 +95,20 @@ mod tests {
     }
 
     #[test]
+    fn one_value_as_a_whole_leaves_the_loop_around_it_its_names() {
+        let run = json!({ "item": { "n": 1 }, "index": 7 });
+        let subject = json!({ "n": 2 });
+        let scope = ItemScope { item: Some(&subject), index: 0, run: &run, yields: true };
+        for (source, expected) in [("item.n", 1), ("index", 7), ("n", 2), ("value.n", 2)] {
+            let expression = Expression::parse(source, &|name| scope.knows(name)).unwrap();
+            assert_eq!(expression.evaluate(&scope).unwrap().as_i64(), Some(expected), "{source}");
+        }
+    }
+
+    #[test]
     fn without_an_item_there_are_the_runs_names() {
         let run = json!({ "item": 1, "a": 2 });
-        let scope = ItemScope { item: None, index: 0, run: &run };
+        let scope = ItemScope { item: None, index: 0, run: &run, yields: false };
         assert_eq!(scope.names(), ["item", "a"]);
         let found = scope.lookup(&[Key::Name("item".into())]).map(|found| found.value.into_owned());
         assert_eq!(found, Some(json!(1)));
@@ -108,7 +128,7 @@ mod tests {
         let budget = crate::expr::Budget::new();
         let condition = Condition::parse("price > 1 and price < 9", &|_| false).unwrap();
         let item = json!({ "price": 7 });
-        let scope = ItemScope { item: Some(&item), index: 0, run: &Value::Null };
+        let scope = ItemScope { item: Some(&item), index: 0, run: &Value::Null, yields: false };
         let often = (0..10_000_000).find(|_| condition.evaluate_within(&scope, &budget).is_err());
         assert!(often.is_some_and(|often| often > 100_000), "{often:?}");
         assert!(budget.is_used_up());
@@ -122,7 +142,7 @@ mod tests {
             name in "[a-z]{1,4}",
         ) {
             let item = json!(fields);
-            let scope = ItemScope { item: Some(&item), index: 0, run: &Value::Null };
+            let scope = ItemScope { item: Some(&item), index: 0, run: &Value::Null, yields: false };
             let found = scope.lookup(&[Key::Name(name.as_str().into())]);
             let is_own = ["item", "value", "index"].contains(&name.as_str());
             prop_assume!(!is_own);

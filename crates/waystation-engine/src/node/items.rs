@@ -20,6 +20,8 @@ pub(super) struct Items<'a> {
     /// The items.
     pub(super) list: &'a [Value],
     is_single: bool,
+    /// One value is looked at as a whole, and is no item of anything.
+    is_whole: bool,
     names: &'a dyn Scope,
     budget: Budget,
 }
@@ -37,13 +39,13 @@ impl<'a> Items<'a> {
             Value::Array(items) => (items.as_slice(), false),
             single => (std::slice::from_ref(single), true),
         };
-        Items { list, is_single, names, budget: Budget::new() }
+        Items { list, is_single, is_whole: false, names, budget: Budget::new() }
     }
 
     /// A value as a whole, or nothing but the run's names.
     pub(super) fn whole(subject: Option<&'a Value>, names: &'a dyn Scope) -> Items<'a> {
         let list = subject.map(std::slice::from_ref).unwrap_or_default();
-        Items { list, is_single: true, names, budget: Budget::new() }
+        Items { list, is_single: true, is_whole: true, names, budget: Budget::new() }
     }
 
     /// The items, for what makes no sense for a single value.
@@ -103,7 +105,8 @@ impl<'a> Items<'a> {
     }
 
     fn scope(&self, index: usize) -> ItemScope<'_> {
-        ItemScope { item: self.list.get(index), index, run: self.names }
+        let yields = self.is_whole;
+        ItemScope { item: self.list.get(index), index, run: self.names, yields }
     }
 
     /// Whether a condition holds for an item.

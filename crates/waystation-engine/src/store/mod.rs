@@ -92,7 +92,11 @@ fn ended(run: RunId) -> StoreError {
 
 impl From<StoreError> for Error {
     fn from(failed: StoreError) -> Error {
-        tracing::error!(detail = %failed.detail, "store");
+        match failed.error.code {
+            // Somebody else was first, which is ordinary.
+            Code::Conflict => tracing::debug!(detail = %failed.detail, "store"),
+            _ => tracing::error!(detail = %failed.detail, "store"),
+        }
         failed.error
     }
 }

@@ -65,7 +65,8 @@ is left as it is; the node gives a new value:
 
 In expressions and templates on items, an item's fields are names. Beside them stand `item` (the item itself), \
 `value` (likewise, where the item has no field of that name) and `index` (from 0); behind them the run's \
-names. A field of the item hides a name of the run. `by` and `of` may lead nowhere in some items, but not in \
+names. A field of the item hides a name of the run. In a `template`, `item` and `index` are those of the \
+`foreach` around the node, where there is one. `by` and `of` may lead nowhere in some items, but not in \
 all of them: that is taken for a mistake and fails the node.
 
 Numbers are compared as numbers and texts as texts; a list that mixes them cannot be sorted, and the node \

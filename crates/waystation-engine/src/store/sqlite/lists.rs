@@ -5,7 +5,7 @@ use rusqlite::{Connection, params_from_iter};
 use waystation_core::plan::Dialect;
 
 use super::runs::{Table, dialect_number, number, run_row};
-use super::{integer, sums, unsigned};
+use super::{integer, unsigned};
 use crate::store::{Result, RunFilter, RunRow, Status};
 
 /// Runs, newest first.
@@ -16,13 +16,14 @@ pub(super) fn runs(connection: &Connection, filter: &RunFilter) -> Result<Vec<Ru
     Ok(rows.collect::<rusqlite::Result<_>>()?)
 }
 
-/// How many runs a filter matches.
+/// How many runs a filter matches. Those without a parent are counted already.
 pub(super) fn count(connection: &Connection, filter: &RunFilter) -> Result<u64> {
-    if filter.parent.is_none() {
-        return sums::count(connection, filter);
-    }
-    let (condition, values) = child_conditions(filter).joined();
-    let sql = format!("SELECT count(*) FROM child_runs WHERE {condition}");
+    let source = match filter.parent {
+        Some(_) => "count(*) FROM child_runs",
+        None => "ifnull(sum(runs), 0) FROM run_counts",
+    };
+    let (condition, values) = plain_conditions(filter).joined();
+    let sql = format!("SELECT {source} WHERE {condition}");
     let mut select = connection.prepare_cached(&sql)?;
     Ok(select.query_row(params_from_iter(values), |row| row.get(0).map(unsigned))?)
 }
@@ -36,7 +37,7 @@ struct List {
 impl List {
     fn page(filter: &RunFilter) -> List {
         let (table, mut conditions) = match filter.parent {
-            Some(_) => (Table::Children, child_conditions(filter)),
+            Some(_) => (Table::Children, plain_conditions(filter)),
             None => (Table::Runs, conditions(filter)),
         };
         conditions.add("id < ?", filter.before.map(|before| Sql::Integer(before.0)));
@@ -97,8 +98,8 @@ fn conditions(filter: &RunFilter) -> Conditions {
     all
 }
 
-/// A filter of one run's children, which are few enough to look at each.
-fn child_conditions(filter: &RunFilter) -> Conditions {
+/// A filter as it stands: of one run's children, which are few enough to look at each, and of counts.
+fn plain_conditions(filter: &RunFilter) -> Conditions {
     let RunFilter { workflow, namespace, status, dialect, parent, .. } = filter;
     let text = |text: &Option<String>| text.clone().map(Sql::Text);
     let mut all = Conditions::default();

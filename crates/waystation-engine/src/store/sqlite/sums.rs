@@ -11,8 +11,8 @@ use super::runs::{dialect_number, number};
 use super::writer::{Session, Written};
 use super::{integer, spending, unsigned};
 use crate::store::{
-    Finished, Histogram, NewRun, NodeTally, Result, RunFilter, RunTally, Status, StoreError,
-    Tallies, TallyFilter, day_of,
+    Finished, Histogram, NewRun, NodeTally, Result, RunTally, Status, StoreError, Tallies,
+    TallyFilter, day_of,
 };
 
 /// What the present transaction adds.
@@ -198,17 +198,6 @@ fn durations(row: &Row<'_>, at: usize) -> rusqlite::Result<Histogram> {
 fn damaged(at: usize, failed: &StoreError) -> rusqlite::Error {
     let reason = failed.detail.clone().into();
     rusqlite::Error::FromSqlConversionFailure(at, rusqlite::types::Type::Blob, reason)
-}
-
-/// How many runs without a parent a filter matches.
-pub(super) fn count(connection: &Connection, filter: &RunFilter) -> Result<u64> {
-    let sql = "SELECT ifnull(sum(runs), 0) FROM run_counts WHERE (?1 IS NULL OR namespace = ?1) \
-               AND (?2 IS NULL OR workflow = ?2) AND (?3 IS NULL OR dialect = ?3) \
-               AND (?4 IS NULL OR status = ?4)";
-    let (dialect, status) = (filter.dialect.map(dialect_number), filter.status.map(number));
-    let mut select = connection.prepare_cached(sql)?;
-    let values = params![filter.namespace, filter.workflow, dialect, status];
-    Ok(select.query_row(values, |row| row.get(0).map(unsigned))?)
 }
 
 /// The sums of some days.
