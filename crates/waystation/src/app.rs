@@ -66,9 +66,11 @@ impl App {
             redis: config.redis.clone(),
             settings: config.models,
         }));
+        let mut registry = Registry::standard(Arc::clone(&client), Arc::clone(&models));
+        registry.connect_mail(client.clone(), trusted_client.clone(), config.mail);
         let parts = Parts {
             store,
-            registry: Registry::standard(Arc::clone(&client), Arc::clone(&models)),
+            registry,
             vault: Arc::clone(&vault),
             client: Arc::clone(&client),
             webhook_key: webhook_key.clone(),

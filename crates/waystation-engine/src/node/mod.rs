@@ -1,17 +1,20 @@
 //! Node types: what a step can do. Each is one file, known to the engine by one line in the registry.
 
 mod agent;
+mod ai_processor;
 pub mod catalog;
 mod choose;
 mod condition;
 pub mod context;
 mod control;
 mod decide;
+pub mod email;
 pub mod endpoint;
 pub mod http;
 mod judge;
 mod llm;
 mod model;
+mod route;
 mod router;
 mod set;
 pub mod spec;
@@ -26,6 +29,7 @@ use waystation_core::error::Failure;
 use waystation_core::expr::Scope;
 
 use self::catalog::Catalog;
+use self::email::server::MailSettings;
 use self::spec::Spec;
 use crate::egress::HttpClient;
 use crate::provider::models::Models;
@@ -125,9 +129,31 @@ impl Registry {
         registry.add("choose", effect(Arc::new(choose::Choose { models: models() })));
         registry.add("decide", effect(Arc::new(decide::Decide { models: models() })));
         registry.add("router", effect(Arc::new(router::Router { client: client() })));
+        registry.add("route", effect(Arc::new(route::Route { models: models() })));
+        let processor = ai_processor::AiProcessor { models: models() };
+        registry.add("ai-processor", effect(Arc::new(processor)));
+        for spec in [llm::spec::spec(), ai_processor::spec(), route::spec()] {
+            registry.describe(spec);
+        }
+        registry.connect_mail(client(), client(), MailSettings::default());
+        for spec in [email::spec(), http::spec::http(), http::spec::webhook()] {
+            registry.describe(spec);
+        }
         let agent = agent::Agent { client: client(), models: models() };
         registry.add("agent", effect(Arc::new(agent)));
         registry
+    }
+
+    /// Tells how email is sent; until then no mail server is known but those that nodes name. The
+    /// trusted client reaches the operator's server, the confined one those of nodes.
+    pub fn connect_mail(
+        &mut self,
+        confined: Arc<HttpClient>,
+        trusted: Arc<HttpClient>,
+        settings: MailSettings,
+    ) {
+        let email = email::Email::new(confined, trusted, settings);
+        self.add("email", NodeType::Effect(Arc::new(email)));
     }
 
     /// Adds or replaces a type.

@@ -81,6 +81,34 @@ pub fn schema_of<T: JsonSchema>() -> Value {
     schema
 }
 
+/// A schema with these values as what holds where nothing is said.
+pub(super) fn with_defaults(mut schema: Value, defaults: &Map<String, Value>) -> Value {
+    for (name, default) in defaults {
+        schema["properties"][name]["default"] = default.clone();
+    }
+    schema
+}
+
+/// Adds what is not said.
+pub(super) fn add_defaults(config: &mut Map<String, Value>, defaults: Map<String, Value>) {
+    for (name, default) in defaults {
+        let said = config.entry(name).or_insert(Value::Null);
+        if said.is_null() {
+            *said = default;
+        }
+    }
+}
+
+/// Whether a setting's value is known only when the node runs.
+pub(super) fn has_template(value: &Value) -> bool {
+    match value {
+        Value::String(text) => text.contains("{{"),
+        Value::Array(items) => items.iter().any(has_template),
+        Value::Object(fields) => fields.values().any(has_template),
+        Value::Null | Value::Bool(_) | Value::Number(_) => false,
+    }
+}
+
 /// Takes the settings of the effort out of a configuration.
 pub fn take_effort(
     config: &mut Map<String, Value>,
