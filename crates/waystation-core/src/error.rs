@@ -86,6 +86,10 @@ codes! {
     ThreadIncomplete = "thread_incomplete", Invalid, None;
     /// The target answered with an error status.
     HttpStatus = "http_status", Unavailable, None;
+    /// A mail server refuses the login, an address or the message.
+    MailRefused = "mail_refused", Unavailable, None;
+    /// An email may have been sent, and nobody knows.
+    DeliveryUnknown = "delivery_unknown", Unavailable, Some("ask the recipient or look at the mail server's log, and run it again if it was not sent");
     /// The budget for calls of models is used up.
     BudgetExceeded = "budget_exceeded", Refused, Some("raise the budget, or spend less on each step");
     /// A part of the run was cancelled by somebody.

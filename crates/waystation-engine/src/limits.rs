@@ -104,3 +104,17 @@ pub const LLM_PAUSE_MAX: Duration = Duration::from_secs(60);
 pub const ANSWER_BYTES_CACHED: usize = 1 << 20;
 /// Models that metrics tell apart; further ones are counted together.
 pub const MODELS_COUNTED: usize = 200;
+/// Bytes of an email as it is sent, encoded attachments included; a larger one fails the node. Most servers
+/// take about as much.
+pub const EMAIL_BYTES_MAX: usize = 25 << 20;
+/// Addresses in one setting of an email; more fail the node.
+pub const EMAIL_RECIPIENTS: usize = 500;
+/// Attachments of one email; more fail the node.
+pub const EMAIL_ATTACHMENTS: usize = 100;
+/// Bytes that a mail server may say in one conversation; one that says more is hung up on.
+pub const MAIL_SERVER_BYTES: usize = 256 << 10;
+/// How long a mail server may take for a message and its last word on it; then nobody knows whether it
+/// was sent, unless the message had not gone out whole.
+pub const MAIL_PATIENCE: Duration = Duration::from_secs(600);
+/// How long a goodbye to a mail server may take; then the connection is closed without it.
+pub const MAIL_GOODBYE: Duration = Duration::from_secs(2);

@@ -70,7 +70,8 @@ impl App {
             redis: config.redis.clone(),
             settings: config.models,
         }));
-        let registry = Registry::standard(Arc::clone(&client), Arc::clone(&models));
+        let mut registry = Registry::standard(Arc::clone(&client), Arc::clone(&models));
+        registry.connect_mail(client.clone(), trusted_client.clone(), config.mail);
         let shelf = Shelf {
             store: Arc::clone(&store),
             catalog: Arc::clone(registry.catalog()),

@@ -9,6 +9,7 @@ use waystation_engine::driver::Settings as EngineSettings;
 use waystation_engine::egress::Policy;
 use waystation_engine::event::redis::RedisConfig;
 use waystation_engine::event::signature::SigningKey;
+use waystation_engine::node::email::server::MailSettings;
 use waystation_engine::provider::config::Providers;
 use waystation_engine::provider::prices::Prices;
 use waystation_engine::provider::settings::ModelSettings;
@@ -78,6 +79,8 @@ pub struct Config {
     pub prices: Prices,
     /// Limits, the cache and budgets of calls of models.
     pub models: ModelSettings,
+    /// The mail server.
+    pub mail: MailSettings,
     /// How long attempts under way may go on when the server goes down.
     pub shutdown_grace: Duration,
 }
@@ -117,6 +120,7 @@ impl Config {
             providers,
             prices: prices(lookup)?,
             models,
+            mail: MailSettings::from_lookup(lookup)?,
             shutdown_grace: Duration::from_secs(number(
                 lookup,
                 "WAYSTATION_SHUTDOWN_SECONDS",
@@ -243,6 +247,9 @@ mod tests {
         assert_eq!(config.engine.retention, None);
         assert_eq!(config.shutdown_grace, Duration::from_secs(3));
         assert_eq!(config.public_url.as_deref(), Some("https://flows.example"));
+        let config = read(&[("SMTP_HOST", "mail.example"), ("SMTP_PORT", "465")]).unwrap();
+        let server = config.mail.server.unwrap();
+        assert_eq!((server.host.as_str(), server.port), ("mail.example", 465));
     }
 
     #[test]
@@ -258,6 +265,7 @@ mod tests {
             ("REDIS_URL", "ftp://x"),
             ("WAYSTATION_CORS_ORIGINS", "flows.example"),
             ("UPSTASH_REST_URL", "https://x.example"),
+            ("SMTP_CA_FILE", "/nowhere.pem"),
         ] {
             let message = read(&[(name, value)]).err().unwrap_or_else(|| panic!("{name} passed"));
             assert!(message.contains(name.trim_end_matches("_REST_URL")), "{name}: {message}");

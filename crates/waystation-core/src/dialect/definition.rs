@@ -28,6 +28,14 @@ pub(super) fn is_absolute_address(url: &str) -> bool {
     is_web && rest.starts_with(begins_a_host)
 }
 
+/// The name of the secret that a text stands for, if it is a placeholder for one and nothing else.
+pub fn secret_name(text: &str) -> Option<&str> {
+    let inside = text.trim().strip_prefix("{{")?.strip_suffix("}}")?;
+    let name = inside.trim().strip_prefix("secrets.")?;
+    let is_plain = |letter: char| letter.is_ascii_alphanumeric() || "_-.".contains(letter);
+    (!name.is_empty() && name.chars().all(is_plain)).then_some(name)
+}
+
 /// A token of RFC 9110.
 pub(super) fn is_header_name(name: &str) -> bool {
     let inside = |byte: u8| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte);

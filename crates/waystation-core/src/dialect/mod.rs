@@ -9,3 +9,5 @@ pub mod pipeline;
 mod words;
 #[cfg(test)]
 mod world;
+
+pub use definition::secret_name;

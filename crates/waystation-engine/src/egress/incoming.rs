@@ -17,7 +17,7 @@ pub struct Response {
     pub status: StatusCode,
     /// The headers.
     pub headers: HeaderMap,
-    /// The body, decompressed; of an answer that is no success, its beginning.
+    /// The body, decompressed; of an answer that is no success and not wanted whole, its beginning.
     pub body: Bytes,
     /// The URL that answered in the end, without credentials.
     pub url: Url,
@@ -36,6 +36,8 @@ pub struct Incoming {
     response: reqwest::Response,
     bytes_max: usize,
     room: usize,
+    /// Whether the whole body counts; else its beginning will do.
+    is_wanted: bool,
 }
 
 impl Incoming {
@@ -46,20 +48,24 @@ impl Incoming {
     ) -> Result<Incoming, SendError> {
         let status = response.status();
         let headers = std::mem::take(response.headers_mut());
-        let is_success = status.is_success();
-        let bytes_max = if is_success { bytes_max } else { bytes_max.min(limits::ERROR_BYTES) };
-        let announced = response.content_length().unwrap_or(0);
-        let incoming = Incoming { status, headers, url, response, bytes_max, room: bytes_max };
-        if is_success && announced > bytes_max as u64 {
-            return Err(incoming.too_large());
+        let (room, is_wanted) = (bytes_max.min(limits::ERROR_BYTES), false);
+        let incoming = Incoming { status, headers, url, response, bytes_max, room, is_wanted };
+        if status.is_success() { incoming.wanted() } else { Ok(incoming) }
+    }
+
+    /// The same answer, of which the whole body counts, as is usual for a success only.
+    pub fn wanted(mut self) -> Result<Incoming, SendError> {
+        if self.response.content_length().unwrap_or(0) > self.bytes_max as u64 {
+            return Err(self.too_large());
         }
-        Ok(incoming)
+        (self.room, self.is_wanted) = (self.bytes_max, true);
+        Ok(self)
     }
 
     /// The next piece of the body, decompressed; nothing once it has ended.
     pub async fn piece(&mut self) -> Result<Option<Bytes>, SendError> {
-        let is_success = self.status.is_success();
-        if self.room == 0 && !is_success {
+        let is_wanted = self.is_wanted;
+        if self.room == 0 && !is_wanted {
             return Ok(None);
         }
         match self.response.chunk().await {
@@ -67,9 +73,9 @@ impl Incoming {
                 self.room -= piece.len();
                 Ok(Some(piece))
             }
-            Ok(Some(_)) if is_success => Err(self.too_large()),
+            Ok(Some(_)) if is_wanted => Err(self.too_large()),
             Ok(Some(piece)) => Ok(Some(piece.slice(..std::mem::take(&mut self.room)))),
-            Err(error) if is_success => Err(SendError::from_client(&error, self.url.authority())),
+            Err(error) if is_wanted => Err(SendError::from_client(&error, self.url.authority())),
             Ok(None) | Err(_) => Ok(None),
         }
     }

@@ -55,7 +55,7 @@ impl Settings {
             description: &self.description,
             title: "Options",
             choices: &self.options,
-            context: &self.context,
+            context: Some(&self.context),
             closing: "Answer with the id of one option.",
         };
         selection.messages()

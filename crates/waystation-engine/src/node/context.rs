@@ -189,6 +189,12 @@ impl AttemptContext {
         }
     }
 
+    /// What attempts of the run wait for.
+    #[cfg(test)]
+    pub(crate) fn reasons(&self) -> Vec<String> {
+        self.shared.ties.reasons().into_iter().map(|(_, reason)| reason).collect()
+    }
+
     /// Whether somebody listens to tokens.
     pub fn is_watched(&self) -> bool {
         self.shared.ties.tokens.get().is_some_and(|tokens| tokens.receiver_count() > 0)

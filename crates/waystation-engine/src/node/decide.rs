@@ -59,7 +59,7 @@ impl Settings {
             description: &self.description,
             title: "Tools",
             choices: &self.tools,
-            context: &self.context,
+            context: Some(&self.context),
             closing: &closing,
         };
         selection.messages()

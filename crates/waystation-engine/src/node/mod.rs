@@ -1,6 +1,7 @@
 //! Node types: what a step can do. Each is one file, known to the engine by one line in the registry.
 
 mod agent;
+mod ai_processor;
 pub mod catalog;
 mod choose;
 mod complaint;
@@ -11,6 +12,7 @@ mod control;
 mod decide;
 mod delay;
 pub mod docs;
+pub mod email;
 pub mod endpoint;
 mod filter;
 mod foreach;
@@ -20,6 +22,7 @@ mod judge;
 mod llm;
 mod merge;
 mod model;
+mod route;
 mod router;
 mod set;
 pub mod spec;
@@ -40,6 +43,7 @@ use waystation_core::error::Failure;
 use waystation_core::expr::Scope;
 
 use self::catalog::Catalog;
+use self::email::server::MailSettings;
 use self::spec::Spec;
 use crate::egress::HttpClient;
 use crate::provider::models::Models;
@@ -163,6 +167,16 @@ impl Registry {
         for spec in [delay::spec(), wait::spec(), foreach::spec(), subworkflow::spec()] {
             registry.describe(spec);
         }
+        registry.add("route", effect(Arc::new(route::Route { models: models() })));
+        let processor = ai_processor::AiProcessor { models: models() };
+        registry.add("ai-processor", effect(Arc::new(processor)));
+        for spec in [llm::spec::spec(), ai_processor::spec(), route::spec()] {
+            registry.describe(spec);
+        }
+        registry.connect_mail(client(), client(), MailSettings::default());
+        for spec in [email::spec(), http::spec::http(), http::spec::webhook()] {
+            registry.describe(spec);
+        }
         let agent = agent::Agent { client: client(), models: models() };
         registry.add("agent", effect(Arc::new(agent)));
         registry.describe(control::start_spec());
@@ -174,6 +188,18 @@ impl Registry {
         registry.describe(filter::spec());
         registry.describe(transformer::spec());
         registry
+    }
+
+    /// Tells how email is sent; until then no mail server is known but those that nodes name. The
+    /// trusted client reaches the operator's server, the confined one those of nodes.
+    pub fn connect_mail(
+        &mut self,
+        confined: Arc<HttpClient>,
+        trusted: Arc<HttpClient>,
+        settings: MailSettings,
+    ) {
+        let email = email::Email::new(confined, trusted, settings);
+        self.add("email", NodeType::Effect(Arc::new(email)));
     }
 
     /// Adds or replaces a type.

@@ -141,6 +141,24 @@ where
     deserializer.deserialize_map(Fields(PhantomData))
 }
 
+/// A schema with these values as what holds where nothing is said.
+pub(super) fn with_defaults(mut schema: Value, defaults: &Map<String, Value>) -> Value {
+    for (name, default) in defaults {
+        schema["properties"][name]["default"] = default.clone();
+    }
+    schema
+}
+
+/// Adds what is not said.
+pub(super) fn add_defaults(config: &mut Map<String, Value>, defaults: Map<String, Value>) {
+    for (name, default) in defaults {
+        let said = config.entry(name).or_insert(Value::Null);
+        if said.is_null() {
+            *said = default;
+        }
+    }
+}
+
 /// Takes the settings of the effort out of a configuration.
 pub fn take_effort(
     config: &mut Map<String, Value>,

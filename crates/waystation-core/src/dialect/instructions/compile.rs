@@ -3,13 +3,14 @@
 use serde_json::{Map, Value, json};
 
 use super::super::definition::Findings;
+use super::super::definition::secret_name;
 use super::condition::{Condition, Judgement};
 use super::fields::Fields;
 use super::instruction::{self, Agent, Instruction, Router, Thread, Work};
 use super::model::Model;
 use super::options::Choice;
 use super::request::Request;
-use super::template::{literal, secret_name};
+use super::template::literal;
 use crate::error::Code;
 use crate::limits::{COLLECTED_STEPS, FINDINGS};
 use crate::plan::{

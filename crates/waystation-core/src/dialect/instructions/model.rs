@@ -2,10 +2,10 @@
 
 use serde_json::{Map, Value};
 
-use super::super::definition::is_absolute_address;
+use super::super::definition::{is_absolute_address, secret_name};
 use super::compile::Known;
 use super::fields::{Fields, did_you_mean};
-use super::template::{literal, secret_name};
+use super::template::literal;
 use crate::error::nearest;
 use crate::limits::{ANSWER_TOKENS, NAME_BYTES, TEMPERATURE};
 

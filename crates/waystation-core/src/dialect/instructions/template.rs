@@ -52,14 +52,6 @@ fn compilable(name: &str, source: String, fields: &mut Fields<'_>) -> String {
     literal
 }
 
-/// The name of the secret that a text stands for, if it is a placeholder for one and nothing else.
-pub(super) fn secret_name(text: &str) -> Option<&str> {
-    let inside = text.trim().strip_prefix("{{")?.strip_suffix("}}")?;
-    let name = inside.trim().strip_prefix("secrets.")?;
-    let is_plain = |letter: char| letter.is_ascii_alphanumeric() || "_-.".contains(letter);
-    (!name.is_empty() && name.chars().all(is_plain)).then_some(name)
-}
-
 /// Nesting that a definition's values may have, so that plans, which nest them deeper, stay readable.
 pub(super) const DEPTH: usize = DEFINITION_DEPTH - 10;
 
@@ -77,6 +69,7 @@ fn map_texts(value: Value, change: &mut impl FnMut(String) -> String) -> Value {
 
 #[cfg(test)]
 mod tests {
+    use super::super::super::definition::secret_name;
     use super::*;
     use crate::plan::Missing;
     use proptest::prelude::*;

@@ -10,6 +10,7 @@ use waystation_core::error::{Code, Failure};
 use waystation_core::extract::{Body, named_outputs};
 use waystation_core::limits::RETRY_DELAY_MS_MAX;
 
+use super::expected::Statuses;
 use crate::egress::{Response, SendError};
 use crate::node::Outcome;
 
@@ -20,17 +21,48 @@ const STATUS_LETTERS: usize = 10;
 /// Letters of a message about a model: 500 of the provider's own, and what stands before them.
 const MODEL_LETTERS: usize = 560;
 
-/// A response as a result, in parts or whole, or as the failure that its status means.
-pub(super) fn judge(response: &Response, outputs: &[String], now: SystemTime) -> Outcome {
-    if !response.status.is_success() {
-        return Err(status_failure(response, now));
+/// What a node makes of a response.
+pub(super) struct Reading<'a> {
+    /// The statuses that are a success, where they are not the usual ones.
+    pub(super) expected: Option<&'a Statuses>,
+    /// The names that the result is known by.
+    pub(super) outputs: &'a [String],
+    /// Whether the fields of a JSON object are given directly, where the result has no names.
+    pub(super) spread: bool,
+}
+
+impl Reading<'_> {
+    /// Whether a status is a success.
+    pub(super) fn takes(&self, status: StatusCode) -> bool {
+        self.expected.map_or(status.is_success(), |expected| expected.contains(status))
     }
-    let text = text(response);
-    let output = match outputs {
-        [] => whole(response, text),
-        names => named_outputs(names, Body::parse(text))?,
-    };
-    Ok(Value::Object(output).into())
+
+    /// A response as a result, in parts or whole, or as the failure that its status means.
+    pub(super) fn judge(&self, response: &Response, now: SystemTime) -> Outcome {
+        if !self.takes(response.status) {
+            return Err(self.status_failure(response, now));
+        }
+        let text = text(response);
+        let output = match self.outputs {
+            [] => whole(response, text, self.spread),
+            names => named_outputs(names, Body::parse(text))?,
+        };
+        Ok(Value::Object(output).into())
+    }
+
+    fn status_failure(&self, response: &Response, now: SystemTime) -> Failure {
+        let status = response.status;
+        let expected = self.expected.map(|expected| format!(" (expected: {expected})"));
+        let expected = expected.unwrap_or_default();
+        // The client has read no more of it than an error may have.
+        let message = format!("HTTP {}{expected}: {}", status.as_u16(), text(response));
+        if may_pass(status) {
+            let after_ms = retry_after_ms(&response.headers, now);
+            Failure::retryable(Code::HttpStatus, message, after_ms)
+        } else {
+            Failure::fatal(Code::HttpStatus, message)
+        }
+    }
 }
 
 /// What became of a request that got no response.
@@ -48,18 +80,6 @@ pub(crate) fn send_failure(error: &SendError) -> Failure {
             let failure = Failure::retryable(Code::Timeout, message, None);
             Failure { hint: Some(hint.to_owned()), ..failure }
         }
-    }
-}
-
-fn status_failure(response: &Response, now: SystemTime) -> Failure {
-    let status = response.status;
-    // The client has read no more of it than an error may have.
-    let message = format!("HTTP {}: {}", status.as_u16(), text(response));
-    if may_pass(status) {
-        let after_ms = retry_after_ms(&response.headers, now);
-        Failure::retryable(Code::HttpStatus, message, after_ms)
-    } else {
-        Failure::fatal(Code::HttpStatus, message)
     }
 }
 
@@ -91,7 +111,7 @@ pub(crate) fn retry_after_ms(headers: &HeaderMap, now: SystemTime) -> Option<u64
     Some(u64::try_from(wait.as_millis()).unwrap_or(u64::MAX).min(RETRY_DELAY_MS_MAX))
 }
 
-fn whole(response: &Response, text: String) -> Map<String, Value> {
+fn whole(response: &Response, text: String, spread: bool) -> Map<String, Value> {
     let header = |name| response.headers.get(name).map(|value| lossy(value.as_bytes()));
     let mut output = Map::new();
     let mut put = |name: &str, value: Value| drop(output.insert(name.to_owned(), value));
@@ -104,6 +124,11 @@ fn whole(response: &Response, text: String) -> Map<String, Value> {
     put("url", response.url.as_str().into());
     put("content_type", header(CONTENT_TYPE).into());
     put("size", json!(response.body.len()));
+    if spread && let Some(Value::Object(fields)) = output.get("json").cloned() {
+        for (name, field) in fields {
+            output.entry(name).or_insert(field);
+        }
+    }
     output
 }
 

@@ -3,11 +3,14 @@
 use bytes::Bytes;
 use reqwest::Method;
 use reqwest::header::{CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue};
+use schemars::JsonSchema;
 use serde::Deserialize;
 use serde_json::{Map, Value};
 use url::form_urlencoded;
 use waystation_core::error::{Code, Failure};
 
+use super::auth::Auth;
+use super::expected::{ExpectedStatus, Statuses};
 use crate::egress::Request;
 use crate::limits;
 
@@ -17,20 +20,66 @@ const FORM: &str = "application/x-www-form-urlencoded";
 pub(crate) const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
 
 /// The settings, with all templates rendered.
-#[derive(Deserialize)]
+#[derive(Deserialize, JsonSchema)]
+#[schemars(deny_unknown_fields)]
 pub(super) struct Settings {
+    /// `GET`, `HEAD`, `POST`, `PUT`, `PATCH`, `DELETE` or `OPTIONS`.
+    #[serde(default = "get")]
     method: String,
+    /// An http or https address. One that begins with `/` is a path on this server.
+    #[schemars(length(min = 1))]
     url: String,
+    /// Headers: text, numbers or booleans by name.
     headers: Option<Map<String, Value>>,
+    /// What is added to the address's query. A list repeats its name.
     params: Option<Map<String, Value>>,
+    /// The body, of any method but `GET` and `HEAD`: sent as JSON, or as the header `Content-Type` says
+    /// (`application/x-www-form-urlencoded` takes an object; with a type of text a string goes as it is).
     #[serde(default)]
     body: Value,
+    /// The most bytes that the answer may have; more fail the node. By default 10 MiB.
+    #[schemars(range(min = 1, max = 268_435_456))]
     response_limit: Option<usize>,
+    /// Who calls. It takes the place of a header of the same name.
+    #[schemars(with = "Option<Auth>")]
+    auth: Option<Value>,
+    /// Which statuses are a success: `201`, `"2xx"`, `"200-299"`, `"200, 404"`, or a list of such. Any
+    /// other status fails the node. By default 200 to 299.
+    expected_status: Option<ExpectedStatus>,
+    /// Whether redirects are followed, up to 10. If not, a redirect is an answer like any other.
+    #[serde(default = "yes")]
+    follow_redirects: bool,
+    /// Whether the fields of an answer that is a JSON object are given directly, too.
+    #[serde(default)]
+    #[schemars(skip)]
+    pub(super) spread: bool,
+}
+
+fn get() -> String {
+    Method::GET.to_string()
+}
+
+fn yes() -> bool {
+    true
 }
 
 impl Settings {
     pub(super) fn read(config: Value) -> Result<Settings, Failure> {
         serde_json::from_value(config).map_err(|error| invalid(format!("HTTP settings: {error}")))
+    }
+
+    /// Who calls, if that is said.
+    pub(super) fn auth(&mut self) -> Result<Option<Auth>, Failure> {
+        self.auth.take().map(Auth::read).transpose()
+    }
+
+    /// Which statuses are a success, if that is said.
+    pub(super) fn expected(&self) -> Result<Option<Statuses>, Failure> {
+        let read = |expected: &ExpectedStatus| {
+            let problem = |problem| invalid(format!("HTTP settings: expected_status: {problem}"));
+            Statuses::read(expected).map_err(problem)
+        };
+        self.expected_status.as_ref().map(read).transpose()
     }
 
     /// How many bytes the response may have.
@@ -48,6 +97,7 @@ impl Settings {
     pub(super) fn request(&self, idempotency_key: &str) -> Result<Request, Failure> {
         let method = method(&self.method)?;
         let mut request = Request::new(method, self.url.trim());
+        request.follows_redirects = self.follow_redirects;
         request.headers = headers(self.headers.iter().flatten())?;
         request.params = self.params.iter().flat_map(pairs).collect();
         if request.method == Method::GET || request.method == Method::HEAD {
@@ -63,7 +113,7 @@ impl Settings {
     }
 }
 
-fn invalid(message: String) -> Failure {
+pub(super) fn invalid(message: String) -> Failure {
     Failure::fatal(Code::DefinitionInvalid, message)
 }
 

@@ -26,6 +26,13 @@ pub(in crate::node) fn fields(answer: &Answer) -> Map<String, Value> {
     fields.into_iter().map(|(name, value)| (name.to_owned(), value)).collect()
 }
 
+/// What is worth knowing about an answer beside what it says.
+pub(in crate::node) fn details(answer: &Answer) -> Map<String, Value> {
+    let mut details = fields(answer);
+    details.shift_remove("text");
+    details
+}
+
 /// Refuses an answer without text. Another attempt may get one, unless the question itself is why.
 pub(in crate::node) fn require_text(answer: &Answer) -> Result<(), Failure> {
     if !answer.text.trim().is_empty() {

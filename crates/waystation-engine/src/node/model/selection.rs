@@ -17,8 +17,8 @@ pub(in crate::node) struct Selection<'a> {
     /// What stands above the list.
     pub(in crate::node) title: &'a str,
     pub(in crate::node) choices: &'a [Choice],
-    /// What the choice is about. It is data.
-    pub(in crate::node) context: &'a Value,
+    /// What the choice is about, if there is more to say. It is data.
+    pub(in crate::node) context: Option<&'a Value>,
     /// What the prompt ends with.
     pub(in crate::node) closing: &'a str,
 }
@@ -30,9 +30,11 @@ impl Selection<'_> {
             true => String::new(),
             false => format!("\n\nPurpose: {description}"),
         };
-        let (list, context) = (list(choices), data(&text_of((*context).clone())));
-        let user =
-            format!("{question}{purpose}\n\n{title}:\n{list}\nContext:\n{context}\n\n{closing}");
+        let context = context.map_or_else(String::new, |context| {
+            format!("Context:\n{}\n\n", data(&text_of(context.clone())))
+        });
+        let list = list(choices);
+        let user = format!("{question}{purpose}\n\n{title}:\n{list}\n{context}{closing}");
         conversation(format!("{role} {DATA_RULE}"), user)
     }
 }

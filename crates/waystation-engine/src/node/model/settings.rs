@@ -1,10 +1,14 @@
 //! Typed settings out of a rendered configuration; an unknown name is refused.
 
+use schemars::JsonSchema;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
+use waystation_core::dialect::graph::types::Problems;
+use waystation_core::dialect::secret_name;
 use waystation_core::error::{Code, Failure};
 
+use crate::node::spec::schema_of;
 use crate::provider::Message;
 use crate::provider::models::Ask;
 use crate::secret::Secret;
@@ -13,15 +17,48 @@ use crate::secret::Secret;
 const PROBLEM_LETTERS: usize = 300;
 
 /// The settings of every node type that asks a model.
-#[derive(Deserialize)]
+#[derive(Deserialize, JsonSchema)]
 pub(in crate::node) struct Model {
+    /// Who is asked: a provider's name (`waystation models` lists them), or the address of an
+    /// OpenAI-compatible service. By default `openai`.
     provider: Option<String>,
+    /// The model, by the provider's name for it. By default the provider's own default.
     model: Option<String>,
+    /// How adventurous the answer may be.
+    #[schemars(range(min = 0, max = 2))]
     temperature: Option<f64>,
+    /// Tokens that the answer may have.
+    #[schemars(range(min = 1, max = 10_000_000))]
     max_tokens: Option<u32>,
+    /// Whether an equal question may be answered from the cache, which costs nothing.
     cache: Option<bool>,
+    /// Whether the answer is told piece by piece as it comes. By default if somebody watches the run.
     stream: Option<bool>,
+    /// A key to use instead of the server's own: `{{secrets.NAME}}` and nothing else.
     api_key: Option<String>,
+}
+
+/// The schema of a type's own settings and of the model's.
+pub(in crate::node) fn schema_with_model<T: JsonSchema>() -> Value {
+    let mut schema = schema_of::<T>();
+    let mut model = schema_of::<Model>();
+    if let (Some(own), Value::Object(model)) =
+        (schema["properties"].as_object_mut(), model["properties"].take())
+    {
+        own.extend(model);
+    }
+    schema
+}
+
+/// What is wrong with a model's settings before the node runs. Definitions are kept and shown, so a key
+/// must not stand in one.
+pub(in crate::node) fn model_problems(config: &Map<String, Value>) -> Problems {
+    let key = config.get("api_key").filter(|key| !key.is_null());
+    let is_secret = |key: &Value| key.as_str().is_some_and(|key| secret_name(key).is_some());
+    if key.is_none_or(is_secret) {
+        return Problems::new();
+    }
+    vec!["api_key: must be a secret's name in braces, as in {{secrets.MY_KEY}}".to_owned()]
 }
 
 impl Model {
@@ -54,7 +91,18 @@ pub(in crate::node) fn read<T: DeserializeOwned>(kind: &str, config: Value) -> R
     })
 }
 
-/// Likewise, for a kind that asks a model.
+/// One setting that may hold a password or key: what is wrong with it is not quoted.
+pub(in crate::node) fn read_private<T: DeserializeOwned>(
+    kind: &str,
+    setting: &str,
+    value: Value,
+    expected: &str,
+) -> Result<T, Failure> {
+    serde_json::from_value(value)
+        .map_err(|_| invalid(kind, &format!("`{setting}` must be {expected}")))
+}
+
+/// The settings of a node of a kind that asks a model, those of the model apart.
 pub(in crate::node) fn read_with_model<T: DeserializeOwned>(
     kind: &str,
     mut config: Value,

@@ -9,9 +9,13 @@ use waystation_core::error::Failure;
 use waystation_core::expr::{Scope, Template};
 use waystation_core::plan::Missing;
 
+use crate::egress::testing::open_client;
 use crate::node::catalog::Catalog;
 use crate::node::spec::Spec;
-use crate::node::{AttemptContext, Call, Completion, Effect, Outcome, PureCall};
+use crate::node::{
+    AttemptContext, Call, Completion, Effect, NodeType, Outcome, PureCall, Registry,
+};
+use crate::provider::models::Models;
 use crate::provider::scripted::Scripted;
 
 /// Makes one attempt.
@@ -112,4 +116,25 @@ pub(in crate::node) fn prompt(script: &Scripted) -> String {
         writeln!(text, "[{:?}]\n{}\n", message.role, message.text).expect("memory");
     }
     text
+}
+
+/// A node of a definition as the plan has it.
+pub(in crate::node) fn lower(name: &str, config: Value) -> Result<Lowered, Problems> {
+    let registry = Registry::standard(Arc::new(open_client()), Arc::default());
+    registry.catalog().lower(name, fields(&config)).expect("a type of this name")
+}
+
+/// What a node of a definition gives, asked of these models.
+pub(in crate::node) async fn run(name: &str, config: Value, models: Arc<Models>) -> Outcome {
+    let registry = Registry::standard(Arc::new(open_client()), models);
+    let lowered = registry.catalog().lower(name, fields(&config)).expect("a type of this name");
+    let lowered = lowered.expect("good settings");
+    let Some(NodeType::Effect(effect)) = registry.get(&lowered.kind) else {
+        panic!("{} is no type with effects", lowered.kind);
+    };
+    attempt(&**effect, lowered.config).await
+}
+
+fn fields(config: &Value) -> &Map<String, Value> {
+    config.as_object().expect("settings")
 }

@@ -71,6 +71,12 @@ pub async fn ask(
     }
 }
 
+/// The object or list that the whole of an answer spells out, a code fence around it aside; nothing
+/// where it says anything else.
+pub fn json_in(text: &str) -> Option<Value> {
+    reading::whole(text).map(|reading| reading.value)
+}
+
 fn structured(reading: Reading, answer: Answer, rounds: u32) -> Structured {
     Structured { value: reading.value, answer, rounds, repaired: reading.is_repaired }
 }
