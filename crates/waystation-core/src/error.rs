@@ -84,6 +84,10 @@ codes! {
     ThreadIncomplete = "thread_incomplete", Invalid, None;
     /// The target answered with an error status.
     HttpStatus = "http_status", Unavailable, None;
+    /// A data source refuses the query, or its answer has no form.
+    QueryFailed = "query_failed", Invalid, None;
+    /// A write was cut short, and nobody knows whether it happened.
+    WriteUncertain = "write_uncertain", Unavailable, Some("look whether it happened, and run it again only if not");
     /// The budget for calls of models is used up.
     BudgetExceeded = "budget_exceeded", Refused, Some("raise the budget, or spend less on each step");
     /// The run took longer than its deadline.

@@ -15,12 +15,13 @@ use super::incoming::{Incoming, Response};
 use super::policy::Policy;
 use super::redirect::{Hop, forget_credentials, location};
 use super::resolver::{CheckedResolver, Lookup, system_lookup};
+use super::tls;
 use crate::limits;
 
 /// Sends requests within a policy. One of it serves the whole process.
 pub struct HttpClient {
     client: reqwest::Client,
-    policy: Arc<Policy>,
+    pub(super) resolver: Arc<CheckedResolver>,
     own_base: OnceLock<Url>,
 }
 
@@ -71,8 +72,7 @@ impl HttpClient {
     /// A client with its own way of resolving names.
     pub fn with_lookup(policy: Policy, lookup: Lookup) -> Result<HttpClient, reqwest::Error> {
         install_tls();
-        let policy = Arc::new(policy);
-        let resolver = Arc::new(CheckedResolver { policy: Arc::clone(&policy), lookup });
+        let resolver = Arc::new(CheckedResolver { policy: Arc::new(policy), lookup });
         let builder = || {
             reqwest::Client::builder()
                 .no_proxy()
@@ -88,7 +88,7 @@ impl HttpClient {
             tracing::warn!(%error, "no system certificates for TLS; using the built-in ones");
             builder().tls_backend_preconfigured(built_in_tls()).build()
         })?;
-        Ok(HttpClient { client, policy, own_base: OnceLock::new() })
+        Ok(HttpClient { client, resolver, own_base: OnceLock::new() })
     }
 
     /// Tells where this server listens, so that a URL of a path alone means it. The first call counts.
@@ -169,8 +169,8 @@ impl HttpClient {
     /// Literal addresses never meet the resolver, which checks all others.
     fn check(&self, url: &Url) -> Result<(), SendError> {
         let verdict = match url.host() {
-            Some(Host::Ipv4(address)) => self.policy.check(address.into()),
-            Some(Host::Ipv6(address)) => self.policy.check(address.into()),
+            Some(Host::Ipv4(address)) => self.resolver.policy.check(address.into()),
+            Some(Host::Ipv6(address)) => self.resolver.policy.check(address.into()),
             Some(Host::Domain(_)) => Ok(()),
             None => return Err(invalid_url("names no host")),
         };
@@ -178,11 +178,9 @@ impl HttpClient {
     }
 }
 
-/// Mozilla's certificates, as compiled in.
+/// Mozilla's certificates, as compiled in, for the two versions of HTTP.
 fn built_in_tls() -> rustls::ClientConfig {
-    let roots = webpki_roots::TLS_SERVER_ROOTS.iter().cloned().collect::<rustls::RootCertStore>();
-    let mut tls =
-        rustls::ClientConfig::builder().with_root_certificates(roots).with_no_client_auth();
+    let mut tls = tls::built_in();
     tls.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
     tls
 }

@@ -6,6 +6,7 @@
 //! - `redirect`: what follows from an answer that points elsewhere
 //! - [`client`]: requests that keep to the policy
 //! - [`incoming`]: their bounded answers, whole or piece by piece
+//! - [`dial`]: plain connections for protocols other than HTTP, and `tls` for them
 //! - [`error`]: why a request came to nothing, in words for people
 //!
 //! No address is dialled that the policy has not seen: literal addresses are checked on every hop,
@@ -13,6 +14,7 @@
 
 pub mod address;
 pub mod client;
+pub mod dial;
 pub mod error;
 pub mod incoming;
 pub mod policy;
@@ -20,6 +22,7 @@ mod redirect;
 pub mod resolver;
 #[cfg(test)]
 pub(crate) mod testing;
+pub(crate) mod tls;
 
 pub(crate) use client::install_tls;
 pub use client::{HttpClient, Request};

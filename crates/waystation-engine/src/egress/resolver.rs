@@ -39,17 +39,28 @@ impl fmt::Display for Unresolved {
 impl Error for Unresolved {}
 
 /// The resolver of the outgoing client.
+#[derive(Clone)]
 pub(super) struct CheckedResolver {
     pub(super) policy: Arc<Policy>,
     pub(super) lookup: Lookup,
 }
 
+impl CheckedResolver {
+    /// The permitted addresses of a name, with no port.
+    pub(super) async fn addresses(
+        &self,
+        name: &str,
+    ) -> Result<Vec<SocketAddr>, Box<dyn Error + Send + Sync>> {
+        let found = (self.lookup)(name.to_owned()).await;
+        permitted(&self.policy, name, found)
+    }
+}
+
 impl Resolve for CheckedResolver {
     fn resolve(&self, name: Name) -> Resolving {
-        let found = (self.lookup)(name.as_str().to_owned());
-        let policy = Arc::clone(&self.policy);
+        let resolver = self.clone();
         Box::pin(async move {
-            let addresses = permitted(&policy, name.as_str(), found.await)?;
+            let addresses = resolver.addresses(name.as_str()).await?;
             Ok(Box::new(addresses.into_iter()) as Addrs)
         })
     }

@@ -6,6 +6,7 @@ mod choose;
 mod condition;
 pub mod context;
 mod control;
+pub mod data_source;
 mod decide;
 pub mod endpoint;
 pub mod http;
@@ -125,9 +126,17 @@ impl Registry {
         registry.add("choose", effect(Arc::new(choose::Choose { models: models() })));
         registry.add("decide", effect(Arc::new(decide::Decide { models: models() })));
         registry.add("router", effect(Arc::new(router::Router { client: client() })));
+        registry.open_files(client(), data_source::Files::closed());
+        registry.describe(data_source::spec());
         let agent = agent::Agent { client: client(), models: models() };
         registry.add("agent", effect(Arc::new(agent)));
         registry
+    }
+
+    /// Lets data sources read files.
+    pub fn open_files(&mut self, client: Arc<HttpClient>, files: data_source::Files) {
+        let source = data_source::DataSource::new(client, files);
+        self.add("data-source", NodeType::Effect(Arc::new(source)));
     }
 
     /// Adds or replaces a type.
