@@ -119,3 +119,5 @@ pub const SOURCE_LOCK_TIME: Duration = Duration::from_secs(5);
 /// Writes that are known not to have reached their data source, and may be tried again; the oldest are
 /// forgotten, and then are not.
 pub const SOURCE_WRITES_REMEMBERED: usize = 10_000;
+/// Connections that the library of MongoDB has to the servers of one source; a further one is closed.
+pub const SOURCE_FORWARDED: usize = 256;

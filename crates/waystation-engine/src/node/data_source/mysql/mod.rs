@@ -136,7 +136,7 @@ async fn converse(session: &mut Conn, ask: &Ask<'_>, sql: &str) -> Result<(Answe
     if writes {
         result.drop_result().await?;
         session.query_drop("COMMIT").await?;
-        answer.affected = Some(affected);
+        answer.affected = affected;
         is_drained = true;
     }
     Ok((answer, is_drained))
@@ -170,11 +170,12 @@ fn parameters(ask: &Ask<'_>, places: u16) -> Result<Params, Failure> {
     })
 }
 
-/// Takes the rows of the first result; says how many the statement has touched.
+/// Takes the rows of the first result; says how many the statement has touched, which a server only
+/// counts where there are none.
 async fn read<P>(
     result: &mut QueryResult<'_, 'static, P>,
     ask: &Ask<'_>,
-) -> Result<(Answer, u64), Trouble>
+) -> Result<(Answer, Option<u64>), Trouble>
 where
     P: mysql_async::prelude::Protocol,
 {
@@ -196,7 +197,8 @@ where
     if answer.is_full() && !result.is_empty() {
         let _ = result.next().await?;
     }
-    Ok((answer, result.affected_rows()))
+    let affected = columns.is_empty().then(|| result.affected_rows());
+    Ok((answer, affected))
 }
 
 /// A deadlock, or a lock that did not become free: nothing of the transaction remains.

@@ -5,7 +5,7 @@ mod mongodb;
 mod mysql;
 mod postgres;
 mod redis;
-mod servers;
+pub(super) mod servers;
 mod sqlite;
 
 use std::sync::{Arc, OnceLock};
@@ -72,7 +72,8 @@ async fn rows(source: &DataSource, config: Value) -> Value {
 }
 
 async fn failure(source: &DataSource, config: Value) -> Failure {
-    attempt(source, config).await.expect_err("no rows")
+    let asked = config["query"].clone();
+    attempt(source, config).await.expect_err(&asked.to_string())
 }
 
 fn with(base: &Value, more: Value) -> Value {

@@ -104,7 +104,7 @@ async fn a_write_is_kept_and_counted_and_only_so_many_rows_are_read() {
     write(&source, &base, "CREATE TABLE t (id int PRIMARY KEY)").await;
     let written =
         write(&source, &base, "INSERT INTO t SELECT seq FROM seq_1_to_10 RETURNING id").await;
-    assert_eq!((&written["affected"], &written["count"]), (&json!(10), &json!(10)), "{written}");
+    assert_eq!((&written["affected"], &written["count"]), (&Value::Null, &json!(10)), "{written}");
     let updated = write(&source, &base, "DELETE FROM t WHERE id > 8").await;
     assert_eq!(updated["affected"], json!(2));
     check_the_limit(&source, &base, "SELECT id FROM t").await;

@@ -3,11 +3,13 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
-use rustls::pki_types::CertificateDer;
-use rustls::{ClientConfig, RootCertStore};
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::{ClientConfig, RootCertStore, ServerConfig};
 use tempfile::TempDir;
 use tokio::net::TcpStream;
 
@@ -33,14 +35,19 @@ impl Server {
     /// Waits until the server takes connections.
     async fn ready(child: Child, port: u16, files: TempDir) -> Server {
         let mut server = Server { port, child, _files: files };
+        server.wait(async || TcpStream::connect(("127.0.0.1", port)).await.is_ok()).await;
+        server
+    }
+
+    async fn wait(&mut self, is_ready: impl AsyncFn() -> bool) {
+        let port = self.port;
         let start = Instant::now();
-        while TcpStream::connect(("127.0.0.1", port)).await.is_err() {
-            let ended = server.child.try_wait().expect("a child");
+        while !is_ready().await {
+            let ended = self.child.try_wait().expect("a child");
             assert!(ended.is_none(), "the server ended: {ended:?}");
             assert!(start.elapsed() < DEADLINE, "the server does not answer on port {port}");
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
-        server
     }
 
     /// Ends the server as its own kind of signal for that says, with all its processes.
@@ -98,7 +105,12 @@ pub(super) async fn postgres(certificate: Option<&Certificate>) -> Server {
     server.args(settings.iter().flat_map(|setting| ["-c", setting]));
     let child =
         server.stdout(Stdio::null()).stderr(Stdio::null()).spawn().expect("postgres starts");
-    Server::ready(child, port, files).await
+    let mut server = Server::ready(child, port, files).await;
+    // It takes connections before it answers queries.
+    let ready = postgres_binary("pg_isready");
+    let ask = || Command::new(&ready).args(["-h", "127.0.0.1", "-p", &port.to_string()]).output();
+    server.wait(async || ask().expect("pg_isready").status.success()).await;
+    server
 }
 
 /// The server's programs, which Debian keeps out of the path.
@@ -172,6 +184,25 @@ pub(super) async fn mariadb(certificate: Option<&Certificate>) -> Server {
     Server::ready(child, port, files).await
 }
 
+/// A server with the wire protocol of MongoDB, which `.ci/tools` installs.
+pub(super) async fn mongodb() -> Server {
+    let files = TempDir::new().expect("a directory");
+    let home = std::env::var("HOME").expect("a home directory");
+    let program = Path::new(&home).join(".cache/waystation/servers-venv/bin/nx-27017");
+    let port = free_port();
+    let child = Command::new(&program)
+        .args(["--db", "memory", "--port", &port.to_string()])
+        .arg("--log-file")
+        .arg(files.path().join("log"))
+        .arg("--pid-file")
+        .arg(files.path().join("pid"))
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn();
+    let child = child.unwrap_or_else(|error| panic!("{program:?}: run .ci/tools: {error}"));
+    Server::ready(child, port, files).await
+}
+
 fn succeed(command: &mut Command) -> Output {
     let output = command.output().unwrap_or_else(|error| {
         panic!("{command:?} is not there: run .ci/tools, which installs what tests need: {error}")
@@ -181,14 +212,14 @@ fn succeed(command: &mut Command) -> Output {
 }
 
 /// A certificate for `localhost` of an authority that only this test trusts.
-pub(super) struct Certificate {
+pub(in super::super) struct Certificate {
     authority: CertificateDer<'static>,
     chain: String,
     key: String,
 }
 
 impl Certificate {
-    pub(super) fn for_localhost() -> Certificate {
+    pub(in super::super) fn for_localhost() -> Certificate {
         let authority_key = KeyPair::generate().expect("a key");
         let mut authority = CertificateParams::new(Vec::new()).expect("a name");
         authority.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
@@ -209,8 +240,18 @@ impl Certificate {
         (chain, key)
     }
 
+    /// What a server with it says of itself.
+    pub(in super::super) fn server(&self) -> Arc<ServerConfig> {
+        install_tls();
+        let chain = CertificateDer::pem_slice_iter(self.chain.as_bytes());
+        let chain = chain.collect::<Result<Vec<_>, _>>().expect("certificates");
+        let key = PrivateKeyDer::from_pem_slice(self.key.as_bytes()).expect("a key");
+        let config = ServerConfig::builder().with_no_client_auth();
+        Arc::new(config.with_single_cert(chain, key).expect("a certificate"))
+    }
+
     /// Trusts this authority alone.
-    pub(super) fn trust(&self) -> Trust {
+    pub(in super::super) fn trust(&self) -> Trust {
         install_tls();
         let mut roots = RootCertStore::empty();
         roots.add(self.authority.clone()).expect("a root");
