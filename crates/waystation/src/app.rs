@@ -10,6 +10,7 @@ use waystation_engine::egress::{HttpClient, Policy, Reach};
 use waystation_engine::event::redis::OutputSink;
 use waystation_engine::event::signature::SigningKey;
 use waystation_engine::node::Registry;
+use waystation_engine::node::data_source::Files;
 use waystation_engine::provider::installed::Installed;
 use waystation_engine::provider::models::{ModelParts, Models};
 use waystation_engine::secret::{Sealer, Vault};
@@ -66,9 +67,13 @@ impl App {
             redis: config.redis.clone(),
             settings: config.models,
         }));
+        let mut registry = Registry::standard(Arc::clone(&client), Arc::clone(&models));
+        if let Some(directory) = config.sqlite_dir {
+            registry.open_files(Arc::clone(&client), Files::below(directory, config.data));
+        }
         let parts = Parts {
             store,
-            registry: Registry::standard(Arc::clone(&client), Arc::clone(&models)),
+            registry,
             vault: Arc::clone(&vault),
             client: Arc::clone(&client),
             webhook_key: webhook_key.clone(),

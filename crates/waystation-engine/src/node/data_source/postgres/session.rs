@@ -10,6 +10,7 @@ use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 use rustls::ClientConfig;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::task::AbortHandle;
 use tokio_postgres::config::SslMode;
 use tokio_postgres::tls::{ChannelBinding, TlsConnect, TlsStream};
 use tokio_postgres::{Client, Config, Connection, Error, NoTls};
@@ -37,6 +38,14 @@ const FORGET: &str = "ROLLBACK; SET SESSION AUTHORIZATION DEFAULT; RESET ALL; CL
 pub(in super::super) struct Session {
     pub(super) client: Client,
     pub(super) allowance: Allowance,
+    work: AbortHandle,
+}
+
+impl Drop for Session {
+    /// Otherwise the connection would stay to hear the rest of an answer that nobody wants.
+    fn drop(&mut self) {
+        self.work.abort();
+    }
 }
 
 impl Session {
@@ -59,8 +68,8 @@ impl Session {
             config.ssl_mode(SslMode::Disable);
             config.connect_raw(wire, NoTls).await.map(drive)
         };
-        let client = connected.map_err(|error| super::failed(&error))?;
-        let session = Session { client, allowance };
+        let (client, work) = connected.map_err(|error| super::failed(&error))?;
+        let session = Session { client, allowance, work };
         // A server that refuses this is as good without.
         let _ = session.client.batch_execute(NOTICE_ABSENCE).await;
         Ok(session)
@@ -80,15 +89,15 @@ impl Session {
     }
 }
 
-/// Lets a connection do its work until its client goes.
-fn drive<S, T>((client, connection): (Client, Connection<S, T>)) -> Client
+/// Lets a connection do its work.
+fn drive<S, T>((client, connection): (Client, Connection<S, T>)) -> (Client, AbortHandle)
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     T: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
     // Its error also reaches the query that is under way.
-    tokio::spawn(connection.map(drop));
-    client
+    let work = tokio::spawn(connection.map(drop));
+    (client, work.abort_handle())
 }
 
 /// The cause says most; what stands above it only tells that something failed.

@@ -13,7 +13,7 @@ use std::sync::{Arc, OnceLock};
 use proptest::prelude::*;
 use proptest::strategy::ValueTree;
 use proptest::test_runner::TestRunner;
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 use waystation_core::error::{Class, Code, Failure};
 
 use super::{DataSource, Files};
@@ -77,8 +77,9 @@ async fn failure(source: &DataSource, config: Value) -> Failure {
 }
 
 fn with(base: &Value, more: Value) -> Value {
-    let (mut base, more): (Map<_, _>, Map<_, _>) =
-        (base.as_object().unwrap().clone(), more.as_object().unwrap().clone());
+    let (Value::Object(mut base), Value::Object(more)) = (base.clone(), more) else {
+        panic!("settings are objects")
+    };
     base.extend(more);
     Value::Object(base)
 }

@@ -5,7 +5,8 @@ use super::*;
 
 fn config(port: u16, query: Value) -> Value {
     let connection = format!("mongodb://127.0.0.1:{port}/test");
-    json!({ "source_type": "mongodb", "connection": connection, "query": query })
+    let source = json!({ "source_type": "mongodb", "connection": connection });
+    with(&source, Value::from_iter([("query", query)]))
 }
 
 async fn write(source: &DataSource, port: u16, query: Value) -> Value {

@@ -1,5 +1,7 @@
 //! A PostgreSQL server.
 
+use std::time::{Duration, Instant};
+
 use super::servers::{Certificate, ENCODED, PASSWORD, postgres};
 use super::*;
 
@@ -173,6 +175,22 @@ async fn only_so_many_rows_are_read_and_the_connection_is_used_again() {
     let wide = json!({ "query": "SELECT repeat('x', 100000000) AS wide" });
     let failure = failure(&source, with(&base, wide)).await;
     assert_eq!(failure.code, Code::LimitExceeded, "{failure:?}");
+}
+
+#[tokio::test]
+async fn a_query_ends_with_its_attempt() {
+    let server = postgres(None).await;
+    let (source, base) = (source(), config("127.0.0.1", server.port));
+    let sleep = with(&base, json!({ "query": "SELECT pg_sleep(600)" }));
+    let cut = tokio::time::timeout(Duration::from_secs(1), attempt(&source, sleep)).await;
+    assert!(cut.is_err());
+    let asleep =
+        "SELECT 1 FROM pg_stat_activity WHERE query LIKE '%pg_sleep(600)' AND state = 'active'";
+    let start = Instant::now();
+    while rows(&source, with(&base, json!({ "query": asleep }))).await != json!([]) {
+        assert!(start.elapsed() < Duration::from_secs(60), "the query goes on");
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
 }
 
 #[tokio::test]

@@ -8,7 +8,8 @@ const ENCODED: &str = "p%40ss%2Fw%23rd%20%3F%2541%3A%C3%A9%26%2B";
 
 fn config(port: u16, query: Value) -> Value {
     let connection = format!("redis://:{ENCODED}@127.0.0.1:{port}/1");
-    json!({ "source_type": "redis", "connection": connection, "query": query })
+    let source = json!({ "source_type": "redis", "connection": connection });
+    with(&source, Value::from_iter([("query", query)]))
 }
 
 async fn write(source: &DataSource, port: u16, query: Value) {
