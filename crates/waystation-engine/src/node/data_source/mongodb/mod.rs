@@ -32,6 +32,9 @@ const SELECTION_TIME: Duration = Duration::from_secs(5);
 /// Documents that a server sends at a time.
 const BATCH: u32 = 1_000;
 
+/// Levels of a document; MongoDB itself has no more.
+const LEVELS: usize = 100;
+
 type Documents = Collection<bson::Document>;
 
 /// A client of its own for one query at a time; it knows the servers, and the way to them.
@@ -192,6 +195,9 @@ async fn read(mut cursor: Cursor<bson::Document>, ask: &Ask<'_>) -> Result<Answe
     while cursor.advance().await? {
         if answer.is_full() {
             break;
+        }
+        if !values::is_within(cursor.current(), LEVELS) {
+            return Err(failure::refused(SOURCE, "a document has too many levels").into());
         }
         answer.push(values::row(cursor.deserialize_current()?))?;
     }

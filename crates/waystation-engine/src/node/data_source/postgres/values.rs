@@ -280,9 +280,13 @@ fn array(item: &Type, bytes: &[u8]) -> Option<Value> {
         sizes.push(usize::try_from(word(&mut rest)?).ok()?);
         let _ = word(&mut rest)?;
     }
+    // Every item has a length of four bytes, so that there cannot be more of them than this.
+    let count = sizes.iter().try_fold(1_usize, |count, size| count.checked_mul(*size))?;
     match sizes.as_slice() {
         [] => Some(json!([])),
-        sizes => items(item, sizes, &mut rest),
+        _ if count == 0 => Some(json!([])),
+        sizes if count <= rest.len() / size_of::<i32>() => items(item, sizes, &mut rest),
+        _ => None,
     }
 }
 
@@ -307,4 +311,42 @@ fn word(rest: &mut &[u8]) -> Option<i32> {
     let (bytes, after) = rest.split_at_checked(4)?;
     *rest = after;
     exactly(bytes).map(i32::from_be_bytes)
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn array_of(sizes: &[i32], items: &[u8]) -> Vec<u8> {
+        let dimensions = i32::try_from(sizes.len()).expect("few");
+        let mut bytes = [dimensions, 0, 23].map(i32::to_be_bytes).concat();
+        for size in sizes {
+            bytes.extend([*size, 1].map(i32::to_be_bytes).concat());
+        }
+        bytes.extend_from_slice(items);
+        bytes
+    }
+
+    #[test]
+    fn no_array_has_more_items_than_came() {
+        for sizes in [&[i32::MAX][..], &[i32::MAX, i32::MAX], &[2], &[-1], &[1; 7]] {
+            assert_eq!(json(&Type::INT4_ARRAY, &array_of(sizes, &[0, 0, 0, 4])), None, "{sizes:?}");
+        }
+        assert_eq!(json(&Type::INT4_ARRAY, &array_of(&[i32::MAX, 0], &[])), Some(json!([])));
+        let one = array_of(&[1, 1], &[0, 0, 0, 4, 0, 0, 0, 9]);
+        assert_eq!(json(&Type::INT4_ARRAY, &one), Some(json!([[9]])));
+    }
+
+    proptest! {
+        #[test]
+        fn no_bytes_do_harm(bytes in prop::collection::vec(any::<u8>(), 0..64)) {
+            for kind in [Type::NUMERIC, Type::INT4_ARRAY, Type::NUMERIC_ARRAY, Type::JSONB, Type::UUID,
+                Type::TIMESTAMPTZ, Type::TIMESTAMP, Type::DATE, Type::TIME, Type::BOOL, Type::TEXT]
+            {
+                json(&kind, &bytes);
+            }
+        }
+    }
 }
