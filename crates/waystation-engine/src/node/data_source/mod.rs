@@ -1,10 +1,10 @@
 //! `data-source`: asks a database or an API for rows.
 //!
-//! - [`settings`]: what a node says; [`spec`]: what definitions may say, and the documentation
-//! - [`api`], [`postgres`], [`mysql`], [`sqlite`], [`mongodb`], [`redis`]: the sources
-//! - [`answer`]: rows, up to a number and a size; [`failure`]: why there are none
-//! - [`address`], [`wire`], [`pool`]: connections, and how they are kept
-//! - [`writes`]: a write happens once
+//! - `settings`: what a node says; `spec`: what definitions may say, and the documentation
+//! - `api`, `postgres`, `mysql`, `sqlite`, `mongodb`, `redis`: the sources
+//! - `answer`: rows, up to a number and a size; `failure`: why there are none
+//! - `address`, `wire`, `pool`: connections, and how they are kept
+//! - `writes`: a write happens once
 //!
 //! Two rules hold for every source. Values never become part of a query: they travel beside it. And
 //! where a node does not say `write`, the source itself refuses to change anything.

@@ -70,7 +70,7 @@ impl SourceType {
 pub(super) enum Parameters {
     /// By position.
     Listed(Vec<Value>),
-    /// By name, for SQLite.
+    /// By name, for MySQL and SQLite.
     Named(Map<String, Value>),
 }
 
@@ -86,7 +86,7 @@ pub(super) enum Auth {
     ApiKey { key: String, header: Option<String> },
 }
 
-/// The forms that a query may have, for the schema.
+/// A text in SQL, a command, or an object.
 #[derive(JsonSchema)]
 #[serde(untagged)]
 #[expect(dead_code, reason = "only described")]
@@ -96,24 +96,24 @@ enum Query {
     Document(Map<String, Value>),
 }
 
-/// The settings, with all templates rendered.
+/// Which source is asked for what.
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Settings {
-    /// What is asked.
+    /// What kind of source it is.
     pub(super) source_type: SourceType,
     /// `api`: the URL. A path alone means this very server.
     pub(super) endpoint: Option<String>,
     /// Databases: the connection string, such as `postgres://user:password@host/database`; for
     /// `sqlite` the path of a file. One that holds a password is a secret: `{{secrets.NAME}}`.
     pub(super) connection: Option<String>,
-    /// Databases: what to ask. A text in SQL, with `$1` (PostgreSQL), `?` (MySQL, SQLite) or `:name`
-    /// (SQLite) in the place of values; a command as an array (Redis); an object (MongoDB). No
-    /// template is filled in in SQL: values are `parameters`.
+    /// Databases: what to ask. A text in SQL, with `$1` (PostgreSQL), `?` or `:name` (MySQL, SQLite) in
+    /// the place of values; a command as an array (Redis); an object (MongoDB). No template is filled in
+    /// in SQL: values are `parameters`.
     #[schemars(with = "Option<Query>")]
     pub(super) query: Option<Value>,
-    /// SQL: a value for each place in the query, in order, or by name for SQLite. They are sent beside
-    /// the query and never become part of it.
+    /// SQL: a value for each place in the query, in order, or by name for MySQL and SQLite. They
+    /// are sent beside the query and never become part of it.
     pub(super) parameters: Option<Parameters>,
     /// The most rows to read.
     #[serde(default = "default_limit")]

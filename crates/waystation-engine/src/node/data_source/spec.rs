@@ -169,6 +169,21 @@ mod tests {
     }
 
     #[test]
+    fn the_schema_shows_what_people_may_set() {
+        insta::assert_json_snapshot!((spec().schema)());
+    }
+
+    #[test]
+    fn what_the_node_gives_itself_cannot_be_given() {
+        let problems = save(json!({
+            "source_type": "mongodb", "connection": "mongodb://h/d", "query": { "collection": "c" },
+            "query_values": [{ "$ne": null }],
+        }));
+        let problems = problems.expect_err("a problem").join("\n");
+        assert!(problems.contains("query_values"), "{problems}");
+    }
+
+    #[test]
     fn a_password_must_be_a_secret() {
         for (connection, is_taken) in [
             ("postgres://user:hunter2@db/x", false),
