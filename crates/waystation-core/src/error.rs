@@ -90,6 +90,10 @@ codes! {
     MailRefused = "mail_refused", Unavailable, None;
     /// An email may have been sent, and nobody knows.
     DeliveryUnknown = "delivery_unknown", Unavailable, Some("ask the recipient or look at the mail server's log, and run it again if it was not sent");
+    /// A data source refuses the query, or its answer has no form.
+    QueryFailed = "query_failed", Invalid, None;
+    /// A write was cut short, and nobody knows whether it happened.
+    WriteUncertain = "write_uncertain", Unavailable, Some("look whether it happened, and run it again only if not");
     /// The budget for calls of models is used up.
     BudgetExceeded = "budget_exceeded", Refused, Some("raise the budget, or spend less on each step");
     /// A part of the run was cancelled by somebody.

@@ -118,3 +118,32 @@ pub const MAIL_SERVER_BYTES: usize = 256 << 10;
 pub const MAIL_PATIENCE: Duration = Duration::from_secs(600);
 /// How long a goodbye to a mail server may take; then the connection is closed without it.
 pub const MAIL_GOODBYE: Duration = Duration::from_secs(2);
+/// Rows of a data source that a node gets by default; the rest is not read, and the node says so.
+pub const SOURCE_ROWS: u64 = 100;
+/// Rows of a data source that a node may ask for; a greater wish is refused.
+pub const SOURCE_ROWS_MAX: u64 = 10_000;
+/// Bytes, roughly, that the rows of a data source may take as JSON; more fail the node.
+pub const SOURCE_BYTES: usize = 10 << 20;
+/// Bytes that a data source may send for one query; then the connection is closed and the node fails.
+pub const SOURCE_WIRE_BYTES: usize = 64 << 20;
+/// Values that a query may be given; more are refused.
+pub const SOURCE_PARAMETERS: usize = 1_000;
+/// Bytes of the text of a query; a longer one is refused.
+pub const SOURCE_QUERY_BYTES: usize = 64 << 10;
+/// Connections to one data source at once; a further query waits for one of them.
+pub const SOURCE_CONNECTIONS: usize = 16;
+/// Connections to data sources kept while nobody uses them, over all sources; beyond, the one that has
+/// been idle longest is closed.
+pub const SOURCE_CONNECTIONS_IDLE: usize = 64;
+/// How long a connection to a data source is kept while nobody uses it; then it is closed.
+pub const SOURCE_IDLE_TIME: Duration = Duration::from_secs(60);
+/// How long a database is told to work on one statement; then it gives up by itself, should nobody
+/// have told it that the attempt has ended.
+pub const SOURCE_STATEMENT_TIME: Duration = Duration::from_secs(600);
+/// How long a query waits for a lock on a SQLite file; then it fails, and may be tried again.
+pub const SOURCE_LOCK_TIME: Duration = Duration::from_secs(5);
+/// Writes that are known not to have reached their data source, and may be tried again; the oldest are
+/// forgotten, and then are not.
+pub const SOURCE_WRITES_REMEMBERED: usize = 10_000;
+/// Connections that the library of MongoDB has to the servers of one source; a further one is closed.
+pub const SOURCE_FORWARDED: usize = 256;

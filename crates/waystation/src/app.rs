@@ -10,6 +10,7 @@ use waystation_engine::egress::{HttpClient, Policy, Reach};
 use waystation_engine::event::redis::OutputSink;
 use waystation_engine::event::signature::SigningKey;
 use waystation_engine::node::Registry;
+use waystation_engine::node::data_source::Files;
 use waystation_engine::provider::installed::Installed;
 use waystation_engine::provider::models::{ModelParts, Models};
 use waystation_engine::secret::{Sealer, Vault};
@@ -72,6 +73,9 @@ impl App {
         }));
         let mut registry = Registry::standard(Arc::clone(&client), Arc::clone(&models));
         registry.connect_mail(client.clone(), trusted_client.clone(), config.mail);
+        if let Some(directory) = config.sqlite_dir {
+            registry.open_files(Arc::clone(&client), Files::below(directory, config.data));
+        }
         let shelf = Shelf {
             store: Arc::clone(&store),
             catalog: Arc::clone(registry.catalog()),

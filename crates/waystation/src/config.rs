@@ -1,7 +1,7 @@
 //! Settings: read from the environment once, checked, with defaults that are safe.
 
 use std::net::IpAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use waystation_core::error::{Code, Error, nearest};
@@ -38,6 +38,7 @@ pub const OWN_NAMES: &[&str] = &[
     "WAYSTATION_RUN_USD",
     "WAYSTATION_SECRET_KEY",
     "WAYSTATION_SHUTDOWN_SECONDS",
+    "WAYSTATION_SQLITE_DIR",
     "WAYSTATION_WEBHOOK_SECRET",
     "WAYSTATION_WORKFLOW_TOKENS",
     "WAYSTATION_WORKFLOW_USD",
@@ -57,6 +58,8 @@ pub struct Config {
     pub engine: EngineSettings,
     /// Where requests may go.
     pub egress: Policy,
+    /// The directory whose SQLite files data sources may open.
+    pub sqlite_dir: Option<PathBuf>,
     /// Redis, where configured.
     pub redis: Option<RedisConfig>,
     /// The key that seals secrets; a file in the data directory where it is not given.
@@ -97,8 +100,10 @@ impl Config {
         let providers = Providers::from_lookup(lookup)?;
         let models = ModelSettings::from_lookup(lookup)?;
         check_limits(&models, &providers)?;
+        let sqlite_dir = sqlite_dir(lookup, &data)?;
         Ok(Config {
             data,
+            sqlite_dir,
             engine,
             egress: Policy::parse(&egress, &allow).map_err(|error| setting(&error.to_string()))?,
             redis: RedisConfig::from_lookup(lookup)?,
@@ -206,6 +211,20 @@ fn prices(lookup: Lookup<'_>) -> Result<Prices, Error> {
     path.map_or_else(|| Ok(Prices::default()), |path| Prices::read(path.as_ref()))
 }
 
+/// A directory that is there, and not that of the engine itself.
+fn sqlite_dir(lookup: Lookup<'_>, data: &Path) -> Result<Option<PathBuf>, Error> {
+    let Some(text) = lookup("WAYSTATION_SQLITE_DIR").filter(|text| !text.is_empty()) else {
+        return Ok(None);
+    };
+    let wrong = |what: &str| setting(&format!("WAYSTATION_SQLITE_DIR: {text:?} {what}"));
+    let directory = Path::new(&text).canonicalize().ok().filter(|path| path.is_dir());
+    let directory = directory.ok_or_else(|| wrong("is no directory"))?;
+    if data.canonicalize().is_ok_and(|data| directory.starts_with(data)) {
+        return Err(wrong("is the data directory, or lies in it"));
+    }
+    Ok(Some(directory))
+}
+
 fn web_url(lookup: Lookup<'_>, name: &str) -> Result<Option<String>, Error> {
     let Some(url) = lookup(name).filter(|url| !url.is_empty()) else { return Ok(None) };
     if url.starts_with("http://") || url.starts_with("https://") {
@@ -263,6 +282,7 @@ mod tests {
             ("WAYSTATION_EGRESS", "everything"),
             ("WAYSTATION_EGRESS_ALLOW", "10.0.0.0/99"),
             ("REDIS_URL", "ftp://x"),
+            ("WAYSTATION_SQLITE_DIR", "/no/such/directory"),
             ("WAYSTATION_CORS_ORIGINS", "flows.example"),
             ("UPSTASH_REST_URL", "https://x.example"),
             ("SMTP_CA_FILE", "/nowhere.pem"),
@@ -270,6 +290,24 @@ mod tests {
             let message = read(&[(name, value)]).err().unwrap_or_else(|| panic!("{name} passed"));
             assert!(message.contains(name.trim_end_matches("_REST_URL")), "{name}: {message}");
         }
+    }
+
+    #[test]
+    fn the_directory_of_sqlite_files_is_not_that_of_the_engine() {
+        let root = tempfile::TempDir::new().unwrap();
+        let (data, inner) = (root.path().join("data"), root.path().join("data/inner"));
+        std::fs::create_dir_all(&inner).unwrap();
+        let read = |path: &Path| {
+            let lookup = |name: &str| {
+                (name == "WAYSTATION_SQLITE_DIR").then(|| path.to_string_lossy().into_owned())
+            };
+            Config::read(&lookup, data.clone(), true).map(|config| config.sqlite_dir)
+        };
+        for path in [&data, &inner] {
+            assert!(read(path).unwrap_err().message.contains("data directory"));
+        }
+        // The engine's own files stay closed even there.
+        assert_eq!(read(root.path()), Ok(Some(root.path().canonicalize().unwrap())));
     }
 
     #[test]

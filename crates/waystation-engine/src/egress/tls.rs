@@ -16,6 +16,25 @@ use super::error::SendError;
 use super::install_tls;
 use crate::limits::CONNECT_TIMEOUT;
 
+/// Whose certificates count.
+pub(crate) struct Trust {
+    /// For those who speak TLS through this module.
+    pub(crate) config: Arc<ClientConfig>,
+    /// For libraries that do it by themselves: these certificates beside the compiled-in ones.
+    pub(crate) roots: Vec<CertificateDer<'static>>,
+}
+
+impl Trust {
+    /// Trusts whom the machine trusts, as requests over HTTPS do; the compiled-in certificates where
+    /// it has none.
+    pub(crate) fn of_this_machine() -> Trust {
+        let config = trusting(&[]).unwrap_or_else(|_| Arc::new(built_in()));
+        // Files that cannot be read are as good as missing.
+        let roots = rustls_native_certs::load_native_certs().certs;
+        Trust { config, roots }
+    }
+}
+
 /// Trusts whom the machine trusts, as requests over HTTPS do, and these certificates besides; the
 /// compiled-in ones where the machine has none.
 pub(crate) fn trusting(

@@ -124,6 +124,11 @@ impl AttemptContext {
         self.shared.ties.run
     }
 
+    /// Which attempt of its node it is, from 1.
+    pub fn attempt(&self) -> u32 {
+        self.shared.number
+    }
+
     /// The namespace and the name of the run's workflow.
     pub fn workflow(&self) -> (&str, &str) {
         let start = self.shared.account.start.as_deref();

@@ -9,6 +9,7 @@ mod condition;
 mod conditional;
 pub mod context;
 mod control;
+pub mod data_source;
 mod decide;
 mod delay;
 pub mod docs;
@@ -177,6 +178,8 @@ impl Registry {
         for spec in [email::spec(), http::spec::http(), http::spec::webhook()] {
             registry.describe(spec);
         }
+        registry.open_files(client(), data_source::Files::closed());
+        registry.describe(data_source::spec());
         let agent = agent::Agent { client: client(), models: models() };
         registry.add("agent", effect(Arc::new(agent)));
         registry.describe(control::start_spec());
@@ -200,6 +203,12 @@ impl Registry {
     ) {
         let email = email::Email::new(confined, trusted, settings);
         self.add("email", NodeType::Effect(Arc::new(email)));
+    }
+
+    /// Lets data sources read files.
+    pub fn open_files(&mut self, client: Arc<HttpClient>, files: data_source::Files) {
+        let source = data_source::DataSource::new(client, files);
+        self.add("data-source", NodeType::Effect(Arc::new(source)));
     }
 
     /// Adds or replaces a type.

@@ -252,4 +252,4 @@ fn weight(value: &Value) -> usize {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

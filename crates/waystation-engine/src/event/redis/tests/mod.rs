@@ -1,6 +1,6 @@
 //! The sink against a real Redis that is killed, stopped and started, and against a stand-in for Upstash.
 
-mod server;
+pub(crate) mod server;
 mod upstash;
 mod values;
 

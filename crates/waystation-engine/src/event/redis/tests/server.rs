@@ -11,20 +11,20 @@ use redis::aio::MultiplexedConnection;
 use redis::{ConnectionAddr, IntoConnectionInfo, RedisConnectionInfo};
 
 /// Holds all that could go wrong on its way into an address.
-pub(super) const PASSWORD: &str = "p@ss/w#rd ?%41:é&+";
+pub(crate) const PASSWORD: &str = "p@ss/w#rd ?%41:é&+";
 
 const DEADLINE: Duration = Duration::from_secs(20);
 /// Below the range from which systems give ports to outgoing connections: nobody takes one of these
 /// while its server is down for a moment.
 const PORTS: std::ops::Range<u16> = 20_000..32_000;
 
-pub(super) struct Server {
-    pub(super) port: u16,
+pub(crate) struct Server {
+    pub(crate) port: u16,
     child: Child,
 }
 
 /// A port that nobody listens on, another one each time.
-pub(super) fn free_port() -> u16 {
+pub(crate) fn free_port() -> u16 {
     static NEXT: AtomicU16 = AtomicU16::new(0);
     let span = PORTS.end - PORTS.start;
     let first = (std::process::id() % u32::from(span)) as u16;
@@ -37,12 +37,12 @@ pub(super) fn free_port() -> u16 {
 }
 
 impl Server {
-    pub(super) async fn start() -> Server {
+    pub(crate) async fn start() -> Server {
         Server::start_at(free_port()).await
     }
 
     /// Starts a server and waits until it answers.
-    pub(super) async fn start_at(port: u16) -> Server {
+    pub(crate) async fn start_at(port: u16) -> Server {
         let mut child = Command::new("redis-server")
             .arg("-")
             .stdin(Stdio::piped())
@@ -69,15 +69,15 @@ impl Server {
         client.get_multiplexed_async_connection().await
     }
 
-    pub(super) async fn get(&self, key: &str) -> String {
+    pub(crate) async fn get(&self, key: &str) -> String {
         self.connect().await.unwrap().get(key).await.unwrap()
     }
 
-    pub(super) async fn seconds_left(&self, key: &str) -> i64 {
+    pub(crate) async fn seconds_left(&self, key: &str) -> i64 {
         self.connect().await.unwrap().ttl(key).await.unwrap()
     }
 
-    pub(super) async fn configure(&self, name: &str, value: &str) {
+    pub(crate) async fn configure(&self, name: &str, value: &str) {
         let mut connection = self.connect().await.unwrap();
         let mut command = redis::cmd("CONFIG");
         let command = command.arg("SET").arg(name).arg(value);
@@ -85,13 +85,13 @@ impl Server {
     }
 
     /// Stops or continues the process.
-    pub(super) fn signal(&self, name: &str) {
+    pub(crate) fn signal(&self, name: &str) {
         let id = self.child.id().to_string();
         let status = Command::new("kill").args(["-s", name, &id]).status().unwrap();
         assert!(status.success());
     }
 
-    pub(super) fn kill(&mut self) {
+    pub(crate) fn kill(&mut self) {
         self.child.kill().unwrap();
         self.child.wait().unwrap();
     }
