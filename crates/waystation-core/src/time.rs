@@ -16,6 +16,14 @@ pub fn plain_utc(unix_ms: u64) -> String {
     moment(unix_ms).format("%Y-%m-%d %H:%M:%S UTC").to_string()
 }
 
+/// The day of a date such as `2026-01-31`, counted from 1970; a time after it is not looked at.
+pub fn day_of_date(text: &str) -> Option<u64> {
+    let date = text.split('T').next()?;
+    let date = chrono::NaiveDate::parse_from_str(date, "%Y-%m-%d").ok()?;
+    let since = date.signed_duration_since(chrono::NaiveDate::default());
+    u64::try_from(since.num_days()).ok()
+}
+
 /// The time between two moments in seconds.
 pub fn seconds_between(from_ms: u64, to_ms: u64) -> f64 {
     to_ms.saturating_sub(from_ms) as f64 / 1000.0
@@ -24,6 +32,15 @@ pub fn seconds_between(from_ms: u64, to_ms: u64) -> f64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn days_are_counted_from_1970() {
+        assert_eq!(day_of_date("1970-01-01"), Some(0));
+        assert_eq!(day_of_date("2026-03-09T07:05:00Z"), Some(20_521));
+        for text in ["", "1969-12-31", "2026-02-30", "yesterday"] {
+            assert_eq!(day_of_date(text), None, "{text}");
+        }
+    }
 
     #[test]
     fn moments_have_two_spellings() {

@@ -26,6 +26,8 @@ use crate::workflows::Shelf;
 pub struct App {
     /// The engine.
     pub engine: Engine,
+    /// Models, for what is asked outside of runs.
+    pub models: Arc<Models>,
     /// What nodes may use and nobody may see.
     pub vault: Arc<Vault>,
     /// For targets that requests name.
@@ -99,6 +101,7 @@ impl App {
         };
         Ok(App {
             engine: Engine::new(parts),
+            models,
             vault,
             client,
             trusted_client,

@@ -10,6 +10,7 @@
 //! - [`workflows`]: stored workflows: checked, kept and run
 //! - [`triggers`]: what begins them by itself
 //! - [`links`]: links by which somebody ends a wait
+//! - [`generate`]: a workflow out of a description
 //! - [`view`]: a run as JSON, for people and programs that look it up
 //! - [`http`]: routes, one file per API
 //! - [`cli`]: commands, one file each
@@ -20,6 +21,7 @@ pub mod blocks;
 pub mod chain;
 pub mod cli;
 pub mod config;
+pub mod generate;
 pub mod http;
 pub mod links;
 pub mod origins;

@@ -14,19 +14,23 @@ use waystation_engine::driver::plans::{Definition, Plans, source_key};
 use waystation_engine::driver::{Library, Origin, Stored, Submission, Submitted};
 use waystation_engine::id::{WorkflowId, now_ms};
 use waystation_engine::node::catalog::Catalog;
-use waystation_engine::store::{Changed, Expected, Store, WorkflowChange, WorkflowRow};
+use waystation_engine::store::{
+    Changed, Expected, Store, WORKFLOWS, WorkflowChange, WorkflowLine, WorkflowRow,
+};
 
 use crate::app::App;
 use crate::triggers;
 
 /// The namespace of all runs of stored workflows.
-pub const NAMESPACE: &str = "workflows";
+pub const NAMESPACE: &str = WORKFLOWS;
 /// The namespace of runs that try something out.
 const TEST_NAMESPACE: &str = "workflow-tests";
 
 /// Fields of a definition that the server itself writes: what a caller sends back of them is dropped.
-const OWN_FIELDS: [&str; 7] =
+pub const OWN_FIELDS: [&str; 7] =
     ["id", "_id", "workflow_id", "version", "created_at", "updated_at", "warnings"];
+/// Those of them that tell of versions.
+pub const MOMENTS: [&str; 4] = ["version", "created_at", "updated_at", "warnings"];
 
 /// Why something could not be done with a stored workflow.
 #[derive(Debug)]
@@ -98,6 +102,31 @@ pub async fn save(
             Err(Error::new(Code::Conflict, text).into())
         }
     }
+}
+
+/// Likewise; where there is no such workflow, it is created under this id.
+pub async fn save_or_create(
+    app: &App,
+    id: WorkflowId,
+    expected: Expected,
+    source: Value,
+) -> Result<Saved, Refusal> {
+    let known = app.engine.store().workflow(&id, None).await.map_err(Error::from)?;
+    let expected = if known.is_some() { expected } else { Expected::Absent };
+    save(app, id, expected, source).await
+}
+
+/// A workflow in lists.
+pub fn view_line(line: &WorkflowLine) -> Value {
+    json!({
+        "id": line.id.to_string(),
+        "name": line.name,
+        "description": line.description,
+        "status": line.status,
+        "version": line.version,
+        "created_at": rfc3339(line.created),
+        "updated_at": rfc3339(line.updated),
+    })
 }
 
 fn without_own_fields(source: Value) -> Value {

@@ -9,13 +9,14 @@ use std::time::Duration;
 use async_trait::async_trait;
 use futures_util::FutureExt;
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, watch};
-use waystation_core::entry::Entry;
+use waystation_core::entry::{Entry, Outcome};
 use waystation_core::error::{Code, Error};
 use waystation_core::plan::Budget;
 use waystation_core::run::Run;
 
 use super::handle::{Command, End, Finished, Handle, Progress};
 use super::live::Live;
+use super::live::items::ABANDONED;
 use super::meters::Meters;
 use super::plans::{Definition, Plans};
 use super::unknown_run;
@@ -320,7 +321,12 @@ impl Shared {
     /// Tells the run that an ended one is a part of. One that is not in memory finds out when it is.
     fn tell_parent(self: &Arc<Self>, run: &Run) {
         let parent = run.start.as_ref().and_then(|start| start.parent.as_ref());
-        let Some((parent, ending)) = parent.zip(run.ending()) else { return };
+        // One that was let go is not awaited.
+        let is_abandoned =
+            matches!(&run.outcome, Some(Outcome::Cancelled { reason }) if reason == ABANDONED);
+        let Some((parent, ending)) = parent.zip(run.ending()).filter(|_| !is_abandoned) else {
+            return;
+        };
         let Ok(id) = parent.run.parse::<RunId>() else { return };
         let told = self.handles().get(&id).map(|handle| {
             handle.send(Command::ItemEnded { node: parent.node, item: parent.item, ending });

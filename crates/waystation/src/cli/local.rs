@@ -86,17 +86,31 @@ impl Server {
         path: &str,
         body: Option<String>,
     ) -> Result<Value, Error> {
+        self.call_within(TIMEOUT, method, path, body).await
+    }
+
+    /// Likewise, of what may take this long.
+    pub(super) async fn call_within(
+        &self,
+        limit: Duration,
+        method: Method,
+        path: &str,
+        body: Option<String>,
+    ) -> Result<Value, Error> {
         let mut request = Request::new(method, format!("{}{path}", self.base));
         request.headers.insert("prefer", HeaderValue::from_static("respond-async"));
         request.headers.insert(TOKEN_HEADER, self.token.clone());
         request.body = body.map(Into::into);
         let silent = || Error::new(Code::Timeout, format!("the server at {} is silent", self.base));
-        let sent = tokio::time::timeout(TIMEOUT, self.client.send(request, ANSWER_BYTES)).await;
+        let sent = tokio::time::timeout(limit, self.client.send(request, ANSWER_BYTES)).await;
         let answer = sent.map_err(|_| silent())?;
         let answer = answer.map_err(|error| Error::new(Code::Transport, error.to_string()))?;
         let body = parse(&answer.body);
         if answer.status.is_success() {
             return Ok(body);
+        }
+        if let Some(error) = detailed(answer.status, &body) {
+            return Err(error);
         }
         let text = body["error"].as_str().unwrap_or("the server refused");
         let known = Code::ALL.iter().find(|code| body["code"] == code.as_str());
@@ -109,6 +123,38 @@ impl Server {
             None => error,
         })
     }
+}
+
+/// An error in the shape of the workflow APIs: `{detail}`, in words or as a list of what is wrong where.
+fn detailed(status: StatusCode, body: &Value) -> Option<Error> {
+    let is_bad = status == StatusCode::UNPROCESSABLE_ENTITY;
+    let (code, text) = match body.get("detail")? {
+        Value::Array(issues) => {
+            let texts: Vec<String> = issues.iter().map(issue_text).collect();
+            (Code::BodyInvalid, texts.join("\n"))
+        }
+        detail if is_bad => (Code::BodyInvalid, detail.as_str()?.to_owned()),
+        detail if status == StatusCode::NOT_FOUND => (Code::NotFound, detail.as_str()?.to_owned()),
+        detail if status == StatusCode::CONFLICT => (Code::Conflict, detail.as_str()?.to_owned()),
+        detail => (Code::Internal, detail.as_str()?.to_owned()),
+    };
+    let error = Error::new(code, text);
+    Some(match body["hint"].as_str() {
+        Some(hint) => error.with_hint(hint),
+        None => error,
+    })
+}
+
+/// `nodes.0.config: what is wrong`
+fn issue_text(issue: &Value) -> String {
+    let steps = issue["loc"].as_array().map(Vec::as_slice).unwrap_or_default();
+    let steps = steps.iter().skip(1).map(|step| match step {
+        Value::String(name) => name.clone(),
+        other => other.to_string(),
+    });
+    let place = steps.collect::<Vec<_>>().join(".");
+    let text = issue["msg"].as_str().unwrap_or_default();
+    if place.is_empty() { text.to_owned() } else { format!("{place}: {text}") }
 }
 
 /// Values from outside, whose depth the server has bounded, come back inside of others.

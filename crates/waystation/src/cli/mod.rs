@@ -3,6 +3,7 @@
 mod answer;
 mod definition;
 mod endpoint;
+mod generate;
 mod graph;
 mod inputs;
 mod listen;
@@ -17,6 +18,7 @@ mod signals;
 mod summary;
 mod terminal;
 mod validate;
+mod workflow;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -60,6 +62,11 @@ enum Command {
     /// List, show, cancel and retry runs.
     #[command(subcommand)]
     Runs(runs::Runs),
+    /// Keep node/edge workflows: list, get, put, rm, run, export, import, diff.
+    #[command(subcommand)]
+    Workflow(workflow::Workflow),
+    /// Let a model make a workflow out of a description.
+    Generate(generate::Generate),
 }
 
 /// How a command ended, if not well.
@@ -138,6 +145,8 @@ async fn dispatch(arguments: Arguments) -> Outcome {
         Command::Models(models) => models.execute(read_config(data, true)?).await,
         Command::Secret(secret) => secret.execute(read_config(data, true)?).await,
         Command::Runs(runs) => runs.execute(read_config(data, true)?).await,
+        Command::Workflow(workflow) => workflow.execute(read_config(data, true)?).await,
+        Command::Generate(generate) => generate.execute(read_config(data, true)?).await,
     }
 }
 

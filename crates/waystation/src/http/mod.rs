@@ -1,5 +1,6 @@
 //! HTTP: the router, and what all routes share. Each API is one file.
 
+mod analytics;
 mod blocks;
 mod body;
 mod cors;
@@ -9,6 +10,7 @@ mod echo;
 mod endpoints;
 mod executions;
 mod extract;
+mod generate;
 mod guard;
 mod hooks;
 mod instructions;
@@ -121,6 +123,8 @@ pub fn router(context: Context) -> Router {
         .merge(jobs::routes())
         .merge(nodes::routes())
         .merge(executions::routes())
+        .merge(analytics::routes())
+        .merge(generate::routes())
         .merge(triggers::routes())
         .merge(hooks::routes())
         .merge(decide::routes())

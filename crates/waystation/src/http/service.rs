@@ -11,14 +11,14 @@ use waystation_core::error::{Code, Error};
 use waystation_core::time::rfc3339;
 use waystation_engine::driver::Origin;
 use waystation_engine::id::{WorkflowId, now_ms};
-use waystation_engine::store::{Claim, Expected, VersionLine, WorkflowFilter, WorkflowLine};
+use waystation_engine::store::{Claim, Expected, VersionLine, WorkflowFilter};
 
 use super::Context;
 use super::body::Body;
 use super::detail::Detail;
 use super::extract::{Path, Query};
 use super::jobs;
-use crate::workflows::{self, Saved, view, view_warnings};
+use crate::workflows::{self, Saved, view, view_line, view_warnings};
 
 /// Workflows in one page, at the most.
 const PAGE_MAX: usize = 200;
@@ -93,21 +93,8 @@ async fn list(
     let filter = WorkflowFilter { status: wanted.status, text: wanted.q, offset, limit };
     let store = context.app.engine.store();
     let (lines, total) = store.workflows(filter).await.map_err(Error::from)?;
-    let items: Vec<Value> = lines.iter().map(line).collect();
+    let items: Vec<Value> = lines.iter().map(view_line).collect();
     Ok(Json(json!({ "items": items, "total": total, "page": page, "limit": limit })))
-}
-
-/// A workflow in lists.
-fn line(line: &WorkflowLine) -> Value {
-    json!({
-        "id": line.id.to_string(),
-        "name": line.name,
-        "description": line.description,
-        "status": line.status,
-        "version": line.version,
-        "created_at": rfc3339(line.created),
-        "updated_at": rfc3339(line.updated),
-    })
 }
 
 async fn create(State(context): State<Context>, body: Body) -> Result<Response, Detail> {
@@ -165,15 +152,25 @@ async fn show(
     Ok(([tag(row.version)], Json(view(&row))).into_response())
 }
 
+#[derive(Deserialize)]
+struct Replacing {
+    /// Whether a workflow that is not there is created under its id.
+    create: Option<String>,
+}
+
 async fn replace(
     State(context): State<Context>,
     Path(text): Path<String>,
+    Query(replacing): Query<Replacing>,
     headers: HeaderMap,
     body: Body,
 ) -> Result<Response, Detail> {
     let source = Value::Object(body.object()?);
-    let expected = expected(&headers)?;
-    let saved = workflows::save(&context.app, id(&text)?, expected, source).await?;
+    let (id, expected) = (id(&text)?, expected(&headers)?);
+    let saved = match replacing.create.is_some_and(|create| is_true(&create)) {
+        true => workflows::save_or_create(&context.app, id, expected, source).await?,
+        false => workflows::save(&context.app, id, expected, source).await?,
+    };
     Ok(saved_reply(&saved))
 }
 

@@ -18,7 +18,7 @@ use crate::limits::RUN_DEPTH;
 use crate::store::{ChildPlace, Status};
 
 /// Why runs end that belong to one that has ended.
-pub(super) const ABANDONED: &str = "the run that it is a part of has ended";
+pub(in crate::driver) const ABANDONED: &str = "the run that it is a part of has ended";
 
 /// An item of a node of a run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -232,7 +232,8 @@ impl Live {
                 self.record(Fact::NodeStarted { node, attempt });
             }
             // What is not started because of the end of the process must go on at the next start.
-            let rests = !is_closing && self.is_at_rest();
+            // A run that is the first to hear of the runs within it stays for a while.
+            let rests = !is_closing && self.is_at_rest() && self.children.is_empty();
             self.commit(handle, if rests { self.wake_at() } else { None }).await?;
             self.cancel_abandoned();
             if self.run.outcome.is_some() {

@@ -1,0 +1,53 @@
+//! `POST /ai/workflows/generate`: a workflow out of a description.
+
+use axum::extract::State;
+use axum::http::StatusCode;
+use axum::response::{IntoResponse, Response};
+use axum::routing::post;
+use axum::{Json, Router};
+use serde_json::{Value, json};
+use waystation_core::dialect::graph::issue::Issue;
+
+use super::Context;
+use super::body::Body;
+use super::detail::Detail;
+use crate::generate::{self, Unmade, Wish};
+use crate::workflows::view_warnings;
+
+pub(super) fn routes() -> Router<Context> {
+    Router::new().route("/ai/workflows/generate", post(make))
+}
+
+async fn make(State(context): State<Context>, body: Body) -> Result<Response, Detail> {
+    let mut fields = body.object()?;
+    let mut text = |name: &str| fields.shift_remove(name)?.as_str().map(str::to_owned);
+    let wish = Wish {
+        prompt: text("prompt").unwrap_or_default(),
+        provider: text("provider"),
+        model: text("model"),
+    };
+    match generate::generate(&context.app, &wish).await {
+        Ok(made) => Ok(Json(json!({
+            "workflow": made.workflow,
+            "summary": made.summary,
+            "reasoning": made.reasoning,
+            "validation": {
+                "valid": true,
+                "errors": [],
+                "warnings": view_warnings(&made.warnings),
+                "rounds": made.rounds,
+            },
+        }))
+        .into_response()),
+        Err(Unmade::Invalid { workflow, issues }) => {
+            let errors: Vec<Value> = issues.iter().map(Issue::to_json).collect();
+            let body = json!({
+                "detail": errors,
+                "workflow": workflow,
+                "validation": { "valid": false, "errors": errors },
+            });
+            Ok((StatusCode::UNPROCESSABLE_ENTITY, Json(body)).into_response())
+        }
+        Err(Unmade::Error(error)) => Err(error.into()),
+    }
+}
