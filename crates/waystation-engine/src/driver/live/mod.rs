@@ -101,7 +101,7 @@ impl Live {
             created: now_ms(),
             webhook: definition.program.plan.webhook_url.is_some(),
             dialect: definition.program.plan.dialect,
-            version: None,
+            version: start.version,
             parent: None,
             claim: None,
             fired: None,

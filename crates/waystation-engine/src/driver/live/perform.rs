@@ -238,7 +238,8 @@ impl Live {
         };
         let outputs = &run.program.plan.nodes[node as usize].outputs;
         let attempt = run.nodes[node as usize].attempts.max(1);
-        let names = NodeScope::new(run, &self.id_text, attempt, now_ms(), Outside::only(&|_| None));
+        let outside = Outside { secrets: &|_| None, links: &|name| self.link_to(name) };
+        let names = NodeScope::new(run, &self.id_text, attempt, now_ms(), outside);
         let input = &run.input;
         let mut call =
             PureCall { config, outputs, holds, input, names: &names, upstream: &upstream };
