@@ -12,6 +12,7 @@ use waystation_engine::event::signature::SigningKey;
 use waystation_engine::provider::config::Providers;
 use waystation_engine::provider::prices::Prices;
 use waystation_engine::provider::settings::ModelSettings;
+use waystation_engine::sandbox::python::component_directory;
 
 use crate::origins::Origins;
 
@@ -32,6 +33,7 @@ pub const OWN_NAMES: &[&str] = &[
     "WAYSTATION_OPEN",
     "WAYSTATION_PROVIDERS",
     "WAYSTATION_PUBLIC_URL",
+    "WAYSTATION_PYTHON_COMPONENT",
     "WAYSTATION_RETENTION_DAYS",
     "WAYSTATION_RUN_TOKENS",
     "WAYSTATION_RUN_USD",
@@ -78,6 +80,8 @@ pub struct Config {
     pub prices: Prices,
     /// Limits, the cache and budgets of calls of models.
     pub models: ModelSettings,
+    /// Where the Python of user code lies.
+    pub python_component: PathBuf,
     /// How long attempts under way may go on when the server goes down.
     pub shutdown_grace: Duration,
 }
@@ -117,6 +121,7 @@ impl Config {
             providers,
             prices: prices(lookup)?,
             models,
+            python_component: python_component(lookup),
             shutdown_grace: Duration::from_secs(number(
                 lookup,
                 "WAYSTATION_SHUTDOWN_SECONDS",
@@ -200,6 +205,16 @@ fn check_limits(models: &ModelSettings, providers: &Providers) -> Result<(), Err
 fn prices(lookup: Lookup<'_>) -> Result<Prices, Error> {
     let path = lookup("WAYSTATION_MODEL_PRICES").filter(|path| !path.is_empty());
     path.map_or_else(|| Ok(Prices::default()), |path| Prices::read(path.as_ref()))
+}
+
+/// Where `make python` leaves it: in the user's cache, or in the system's for a user without a home.
+fn python_component(lookup: Lookup<'_>) -> PathBuf {
+    let text = |name: &str| lookup(name).filter(|value| !value.is_empty()).map(PathBuf::from);
+    let all = text("WAYSTATION_PYTHON_COMPONENT").unwrap_or_else(|| {
+        let cache = text("HOME").map_or_else(|| "/var/cache".into(), |home| home.join(".cache"));
+        cache.join("waystation/python")
+    });
+    component_directory(&all)
 }
 
 fn web_url(lookup: Lookup<'_>, name: &str) -> Result<Option<String>, Error> {

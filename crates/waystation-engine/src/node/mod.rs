@@ -3,12 +3,14 @@
 mod agent;
 pub mod catalog;
 mod choose;
+pub mod code;
 mod condition;
 pub mod context;
 mod control;
 mod decide;
 pub mod endpoint;
 pub mod http;
+mod jq;
 mod judge;
 mod llm;
 mod model;
@@ -29,6 +31,7 @@ use self::catalog::Catalog;
 use self::spec::Spec;
 use crate::egress::HttpClient;
 use crate::provider::models::Models;
+use crate::sandbox::Sandbox;
 pub use context::AttemptContext;
 
 /// What a node is given for one attempt.
@@ -128,6 +131,14 @@ impl Registry {
         let agent = agent::Agent { client: client(), models: models() };
         registry.add("agent", effect(Arc::new(agent)));
         registry
+    }
+
+    /// Adds the types that run programs of users.
+    pub fn add_programs(&mut self, sandbox: &Arc<Sandbox>) {
+        let sandbox = || Arc::clone(sandbox);
+        self.describe(code::spec(sandbox().python().is_there()));
+        self.add("code", NodeType::Effect(Arc::new(code::Code { sandbox: sandbox() })));
+        self.add("jq", NodeType::Effect(Arc::new(jq::Jq { sandbox: sandbox() })));
     }
 
     /// Adds or replaces a type.
