@@ -2,18 +2,19 @@
 export CARGO_TARGET_DIR ?= $(HOME)/.cache/waystation/target
 WAYSTATION = $(CARGO_TARGET_DIR)/release/waystation
 
-.PHONY: run test check tools clients bench audit
+.PHONY: run test check tools python clients bench audit
 
 ## Build, run an example with its progress shown, and leave a server to try.
 run:
 	cargo build --release --locked --package waystation
+	-./.ci/python-component
 	$(WAYSTATION) run payloads/parallel-dag.json
 	@echo
 	@echo "Try it from another terminal:  curl -X POST http://127.0.0.1:$${PORT:-8080}/execute -d @payloads/simple-echo.json"
 	$(WAYSTATION) serve
 
 ## Install what the tests need, and run everything.
-test: tools check clients
+test: tools check python clients
 	cargo nextest run --workspace --locked
 
 ## Everything that reads the code without running it.
@@ -25,6 +26,10 @@ check:
 
 tools:
 	./.ci/tools
+
+## Build the Python of code nodes, once, into a cache outside the checkout.
+python:
+	./.ci/python-component
 
 ## Ask the client libraries of OpenAI and Anthropic whether the model services that tests use are right.
 clients: tools

@@ -82,6 +82,18 @@ codes! {
     ModelKeyMissing = "model_key_missing", Invalid, Some("set it in the environment or with `waystation secret set`; provider \"echo\" needs none");
     /// A model's answer cannot be used.
     ModelAnswer = "model_answer", Unavailable, None;
+    /// A program of the user raised an exception, or is none.
+    CodeFailed = "code_failed", Invalid, None;
+    /// A program of the user used more memory than it may.
+    CodeMemory = "code_memory", Refused, Some("keep less in memory, or raise memory_mb");
+    /// The result of a program of the user is too large.
+    CodeOutput = "code_output", Refused, Some("give less, for example only what later steps need");
+    /// The result of a program of the user is not JSON.
+    CodeResult = "code_result", Invalid, Some("give numbers, texts, booleans, null, lists and objects only");
+    /// A program of the user tried what no program may.
+    CodeViolation = "code_violation", Refused, None;
+    /// Programs of users cannot be run here.
+    SandboxUnavailable = "sandbox_unavailable", Unavailable, None;
     /// The results that a thread needs are not there.
     ThreadIncomplete = "thread_incomplete", Invalid, None;
     /// The target answered with an error status.

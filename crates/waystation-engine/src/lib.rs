@@ -6,6 +6,7 @@
 //! - [`store`]: the journal and everything else that lasts, behind one trait
 //! - [`event`]: readers of the journal that tell others: webhooks, Redis
 //! - [`egress`]: the one outgoing HTTP client and the policy of where it may connect
+//! - [`sandbox`]: user code, run where it can do no harm
 //! - [`secret`]: values that are sealed at rest and redacted on every way out
 //! - [`worker`]: calls made for others, with retries, by one request and one reply
 //! - [`id`]: run ids
@@ -18,6 +19,7 @@ pub mod id;
 pub mod limits;
 pub mod node;
 pub mod provider;
+pub mod sandbox;
 pub mod secret;
 pub mod store;
 pub mod worker;

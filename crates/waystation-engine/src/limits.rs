@@ -147,3 +147,24 @@ pub const SOURCE_LOCK_TIME: Duration = Duration::from_secs(5);
 pub const SOURCE_WRITES_REMEMBERED: usize = 10_000;
 /// Connections that the library of MongoDB has to the servers of one source; a further one is closed.
 pub const SOURCE_FORWARDED: usize = 256;
+/// Megabytes of memory that a program of a user has where its node does not say.
+pub const PROGRAM_MEMORY_MB: u32 = 64;
+/// Megabytes of memory that a program has at the least; a smaller wish is refused.
+pub const PROGRAM_MEMORY_MB_MIN: u32 = 16;
+/// Megabytes of memory that a program may be given; a greater wish is refused.
+pub const PROGRAM_MEMORY_MB_MAX: u32 = 512;
+/// Bytes of a program's source; a longer one is refused.
+pub const PROGRAM_CODE_BYTES: usize = 256 << 10;
+/// Bytes of what a program works on, as JSON; a larger input fails the node.
+pub const PROGRAM_INPUT_BYTES: usize = 32 << 20;
+/// Bytes of a program's result as JSON; a larger one fails the node.
+pub const PROGRAM_OUTPUT_BYTES: usize = 10 << 20;
+/// Bytes that a program prints for its run's log; a last line says that there was more.
+pub const PROGRAM_LOG_BYTES: usize = 64 << 10;
+/// Bytes of one line that a program prints; the rest of it is cut.
+pub const PROGRAM_LINE_BYTES: usize = 4 << 10;
+/// Programs that one sandbox worker serves before another process takes its place.
+pub const PROGRAMS_PER_WORKER: u32 = 1_000;
+/// Stack of the thread in a worker that runs programs; deeper recursion of a jq expression fails the
+/// node, that of a script is an exception in it.
+pub const PROGRAM_STACK_BYTES: usize = 8 << 20;

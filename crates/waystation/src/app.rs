@@ -13,6 +13,8 @@ use waystation_engine::node::Registry;
 use waystation_engine::node::data_source::Files;
 use waystation_engine::provider::installed::Installed;
 use waystation_engine::provider::models::{ModelParts, Models};
+use waystation_engine::sandbox::python::Python;
+use waystation_engine::sandbox::{Sandbox, WorkerCommand};
 use waystation_engine::secret::{Sealer, Vault};
 use waystation_engine::store::Store;
 use waystation_engine::store::sqlite::{Options, SqliteStore};
@@ -21,6 +23,9 @@ use crate::config::Config;
 use crate::links;
 use crate::origins::Origins;
 use crate::workflows::Shelf;
+
+/// The command, for this program alone, that makes a process a sandbox worker.
+pub const SANDBOX_WORKER: &str = "sandbox-worker";
 
 /// What all requests and commands share.
 pub struct App {
@@ -78,6 +83,7 @@ impl App {
         if let Some(directory) = config.sqlite_dir {
             registry.open_files(Arc::clone(&client), Files::below(directory, config.data));
         }
+        registry.add_programs(&sandbox(config.python_component)?);
         let shelf = Shelf {
             store: Arc::clone(&store),
             catalog: Arc::clone(registry.catalog()),
@@ -159,6 +165,23 @@ async fn key_file(config: &Config, store: &dyn Store) -> Result<PathBuf, Error> 
         return Err(Error::new(Code::SecretUnreadable, text));
     }
     Ok(path)
+}
+
+/// Where user code runs: in workers of this very program, and in the Python that lies there, if any.
+fn sandbox(python: PathBuf) -> Result<Arc<Sandbox>, Error> {
+    let worker = WorkerCommand { program: own_program()?, arguments: vec![SANDBOX_WORKER.into()] };
+    Ok(Arc::new(Sandbox::new(worker, Python::new(python))))
+}
+
+/// This program, also when its file has been replaced by a newer one.
+fn own_program() -> Result<PathBuf, Error> {
+    if cfg!(target_os = "linux") {
+        return Ok(PathBuf::from("/proc/self/exe"));
+    }
+    std::env::current_exe().map_err(|error| {
+        tracing::error!(%error, "this program's own file");
+        Error::new(Code::Internal, "this program does not find its own file")
+    })
 }
 
 /// Those who call others.

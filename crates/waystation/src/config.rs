@@ -13,6 +13,7 @@ use waystation_engine::node::email::server::MailSettings;
 use waystation_engine::provider::config::Providers;
 use waystation_engine::provider::prices::Prices;
 use waystation_engine::provider::settings::ModelSettings;
+use waystation_engine::sandbox::python::component_directory;
 
 use crate::origins::Origins;
 
@@ -33,6 +34,7 @@ pub const OWN_NAMES: &[&str] = &[
     "WAYSTATION_OPEN",
     "WAYSTATION_PROVIDERS",
     "WAYSTATION_PUBLIC_URL",
+    "WAYSTATION_PYTHON_COMPONENT",
     "WAYSTATION_RETENTION_DAYS",
     "WAYSTATION_RUN_TOKENS",
     "WAYSTATION_RUN_USD",
@@ -84,6 +86,8 @@ pub struct Config {
     pub models: ModelSettings,
     /// The mail server.
     pub mail: MailSettings,
+    /// Where the Python of user code lies.
+    pub python_component: PathBuf,
     /// How long attempts under way may go on when the server goes down.
     pub shutdown_grace: Duration,
 }
@@ -126,6 +130,7 @@ impl Config {
             prices: prices(lookup)?,
             models,
             mail: MailSettings::from_lookup(lookup)?,
+            python_component: python_component(lookup),
             shutdown_grace: Duration::from_secs(number(
                 lookup,
                 "WAYSTATION_SHUTDOWN_SECONDS",
@@ -223,6 +228,14 @@ fn sqlite_dir(lookup: Lookup<'_>, data: &Path) -> Result<Option<PathBuf>, Error>
         return Err(wrong("is the data directory, or lies in it"));
     }
     Ok(Some(directory))
+/// Where `make python` leaves it: in the user's cache, or in the system's for a user without a home.
+fn python_component(lookup: Lookup<'_>) -> PathBuf {
+    let text = |name: &str| lookup(name).filter(|value| !value.is_empty()).map(PathBuf::from);
+    let all = text("WAYSTATION_PYTHON_COMPONENT").unwrap_or_else(|| {
+        let cache = text("HOME").map_or_else(|| "/var/cache".into(), |home| home.join(".cache"));
+        cache.join("waystation/python")
+    });
+    component_directory(&all)
 }
 
 fn web_url(lookup: Lookup<'_>, name: &str) -> Result<Option<String>, Error> {

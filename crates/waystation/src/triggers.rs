@@ -11,6 +11,7 @@ use waystation_engine::id::{WorkflowId, now_ms};
 use waystation_engine::store::{self, NewTrigger, TriggerRow};
 
 use crate::app::App;
+use crate::workflows;
 
 /// The triggers of a definition, each with its next moment; all that is wrong with their moments.
 pub fn of(definition: &Definition) -> Result<Vec<NewTrigger>, Vec<Issue>> {
@@ -87,6 +88,11 @@ pub async fn switch(
         Ok(rows.into_iter().find(|row| row.id == id))
     };
     let Some(row) = find().await? else { return Ok(None) };
+    let status = workflows::load(app, workflow, None).await?.status;
+    if enabled && status != "active" {
+        let text = format!("The workflow is {status}: its triggers begin nothing until it is active");
+        return Err(Error::new(Code::Conflict, text));
+    }
     let next_at = match row.kind {
         store::TriggerKind::Hook => None,
         store::TriggerKind::Schedule => Moments::of(&row.settings)?.after(now_ms()),

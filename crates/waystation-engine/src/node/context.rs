@@ -177,7 +177,7 @@ impl AttemptContext {
     }
 
     /// What was said for the log.
-    pub(crate) fn take_log(&self) -> Vec<(Level, String)> {
+    pub fn take_log(&self) -> Vec<(Level, String)> {
         std::mem::take(&mut self.shared.log.lock().unwrap_or_else(PoisonError::into_inner))
     }
 

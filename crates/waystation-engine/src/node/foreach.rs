@@ -9,7 +9,7 @@ use waystation_core::error::{Code, Failure};
 
 use super::PureCall;
 use super::model::settings::{invalid, read};
-use super::spec::{Category, Spec, schema_of};
+use super::spec::{Category, Spec, holds_template, schema_of};
 use crate::limits::{ITEMS_PER_NODE, ITEMS_UNDER_WAY};
 
 /// The setting that holds the graph.
@@ -38,7 +38,7 @@ struct Settings {
     on_error: OnError,
     /// The name under which nodes of the body see the item.
     #[serde(default = "item_name")]
-    #[schemars(length(min = 1, max = 100))]
+    #[schemars(length(min = 1, max = 100), regex(pattern = "^[A-Za-z_][A-Za-z0-9_]*$"))]
     item_name: String,
     #[serde(default)]
     #[schemars(skip)]
@@ -105,6 +105,9 @@ pub(super) fn spec() -> Spec {
 fn lower(mut config: Map<String, Value>) -> Result<Lowered, Problems> {
     if config.contains_key("outer") {
         return Err(vec!["outer: no such setting".into()]);
+    }
+    if config.get("item_name").is_some_and(holds_template) {
+        return Err(vec!["item_name: must be known before the workflow runs: no templates".into()]);
     }
     let body = config.shift_remove(BODY);
     Ok(Lowered { body, ..Lowered::new("foreach", config.into()) })

@@ -4,6 +4,7 @@ mod agent;
 mod ai_processor;
 pub mod catalog;
 mod choose;
+pub mod code;
 mod complaint;
 mod condition;
 mod conditional;
@@ -19,6 +20,7 @@ mod filter;
 mod foreach;
 pub mod http;
 mod items;
+mod jq;
 mod judge;
 mod llm;
 mod merge;
@@ -48,6 +50,7 @@ use self::email::server::MailSettings;
 use self::spec::Spec;
 use crate::egress::HttpClient;
 use crate::provider::models::Models;
+use crate::sandbox::Sandbox;
 pub use context::AttemptContext;
 
 /// What a node is given for one attempt.
@@ -209,6 +212,14 @@ impl Registry {
     pub fn open_files(&mut self, client: Arc<HttpClient>, files: data_source::Files) {
         let source = data_source::DataSource::new(client, files);
         self.add("data-source", NodeType::Effect(Arc::new(source)));
+    }
+
+    /// Adds the types that run programs of users.
+    pub fn add_programs(&mut self, sandbox: &Arc<Sandbox>) {
+        let sandbox = || Arc::clone(sandbox);
+        self.describe(code::spec(sandbox().python().is_there()));
+        self.add("code", NodeType::Effect(Arc::new(code::Code { sandbox: sandbox() })));
+        self.add("jq", NodeType::Effect(Arc::new(jq::Jq { sandbox: sandbox() })));
     }
 
     /// Adds or replaces a type.

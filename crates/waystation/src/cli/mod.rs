@@ -25,7 +25,9 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 use waystation_core::error::{Code, Error};
+use waystation_engine::sandbox::worker;
 
+use crate::app;
 use crate::config::{self, Config};
 
 /// A durable workflow engine in one program.
@@ -117,6 +119,11 @@ type Outcome = Result<(), Failed>;
 
 /// Runs the program with the process's arguments and environment.
 pub fn main() -> ExitCode {
+    // A worker is started by the program itself. It reads no settings, opens nothing, and has no use for
+    // what follows.
+    if std::env::args_os().nth(1).is_some_and(|first| first == app::SANDBOX_WORKER) {
+        return worker::serve();
+    }
     let arguments = Arguments::parse();
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => runtime,

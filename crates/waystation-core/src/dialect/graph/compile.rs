@@ -48,7 +48,7 @@ pub fn compile(
     let definition = Definition::parse(source, &mut issues);
     let (definition_read, nodes_left) = (&definition, nodes_max);
     let mut compiler =
-        Compiler { types, definition: definition_read, nodes_left, depth: 0, issues };
+        Compiler { types, definition: definition_read, nodes_left, items: Vec::new(), issues };
     let (plan, _) = compiler.plan(&definition.graph, &[]);
     let Issues { errors, warnings } = compiler.issues;
     if errors.is_empty() { Ok(Compiled { definition, plan, warnings }) } else { Err(errors) }
@@ -59,8 +59,8 @@ struct Compiler<'d> {
     definition: &'d Definition,
     /// How many more nodes are allowed, over all bodies.
     nodes_left: usize,
-    /// How many bodies the present graph lies in.
-    depth: usize,
+    /// The names of the items of the bodies that the present graph lies in.
+    items: Vec<String>,
     issues: Issues,
 }
 
@@ -259,7 +259,7 @@ impl<'d> Compiler<'d> {
     ) -> Option<Box<Plan>> {
         let body = lowered.body.take()?;
         let place = node.place.field("config").field("body");
-        let Some(fields) = body.as_object().filter(|_| self.depth < BODY_DEPTH) else {
+        let Some(fields) = body.as_object().filter(|_| self.items.len() < BODY_DEPTH) else {
             let text =
                 format!("must be an object {{nodes, edges}}, {BODY_DEPTH} bodies deep at most");
             self.issues.error(Issue::new(place, text));
@@ -267,16 +267,17 @@ impl<'d> Compiler<'d> {
         };
         let graph = Graph::parse(fields, place, &mut self.issues);
         let around: Vec<&str> = names.all().collect();
-        self.depth += 1;
+        self.items.push(item_name(node).to_owned());
         let (plan, outer) = self.plan(&graph, &around);
-        self.depth -= 1;
+        self.items.pop();
         let outputs: Map<String, Value> = outer
             .iter()
             .map(|id| (id.clone(), format!("{{{{ outputs[{}] ?? null }}}}", json!(id)).into()))
             .collect();
         let mut seen = json!({ "outputs": outputs });
-        if self.depth > 0 {
-            seen["parent"] = json!({ "item": "{{item}}", "index": "{{index}}" });
+        if let Some(item) = self.items.last() {
+            let item = format!("{{{{{item}}}}}");
+            seen["parent"] = json!({ "item": item, "index": "{{index}}" });
         }
         if let Value::Object(config) = &mut lowered.config {
             config.insert(OUTER.into(), seen);
@@ -351,6 +352,11 @@ impl<'d> Compiler<'d> {
             budget: settings.budget,
         }
     }
+}
+
+/// The name under which a node's body sees its items.
+fn item_name(node: &NodeDefinition) -> &str {
+    node.config.get("item_name").and_then(Value::as_str).unwrap_or("item")
 }
 
 /// Every edge as if it had no condition of its own.

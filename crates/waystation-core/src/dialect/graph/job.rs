@@ -46,8 +46,12 @@ pub fn error(run: &Run) -> Value {
         Some(Outcome::Cancelled { reason }) => format!("Cancelled: {reason}").into(),
         Some(Outcome::Failed { node: None, failure }) => failure.message.as_str().into(),
         Some(Outcome::Failed { node: Some(node), failure }) => {
-            let id = &run.program.plan.nodes[*node as usize].id;
-            format!("Node {id} failed: {}", failure.message).into()
+            let node = &run.program.plan.nodes[*node as usize];
+            let what = match node.hidden {
+                true => format!("The condition of the edge {}", node.name),
+                false => format!("Node {}", node.id),
+            };
+            format!("{what} failed: {}", failure.message).into()
         }
     }
 }

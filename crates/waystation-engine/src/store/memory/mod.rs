@@ -116,7 +116,8 @@ impl State {
 
     /// The sums of a moment's day that a run belongs to.
     fn tally(&mut self, at: u64, row: &RunRow) -> Option<&mut RunTally> {
-        let is_counted = row.dialect == Dialect::Graph && row.parent.is_none();
+        let is_stored = row.dialect == Dialect::Graph && row.namespace == WORKFLOWS;
+        let is_counted = is_stored && row.parent.is_none();
         let place = (day_of(at), row.workflow.clone());
         is_counted.then(|| self.runs_by_day.entry(place).or_default())
     }

@@ -12,7 +12,7 @@ use super::writer::{Session, Written};
 use super::{integer, spending, unsigned};
 use crate::store::{
     Finished, Histogram, NewRun, NodeTally, Result, RunTally, Status, StoreError, Tallies,
-    TallyFilter, day_of,
+    TallyFilter, WORKFLOWS, day_of,
 };
 
 /// What the present transaction adds.
@@ -34,13 +34,18 @@ pub(super) struct Ended {
     pub(super) created: u64,
 }
 
+/// Whether a run counts in the sums: of a stored workflow, not of a node that is tried out.
+fn is_summed(dialect: Dialect, namespace: &str) -> bool {
+    dialect == Dialect::Graph && namespace == WORKFLOWS
+}
+
 impl Sums {
     /// Counts a run that begins, and perhaps ends at once.
     pub(super) fn started(&mut self, new: &NewRun, finished: Option<&Finished>) {
         let status = finished.map_or(Status::Running, |finished| finished.status);
         let NewRun { namespace, workflow, dialect, created, .. } = new;
         *self.count(namespace, workflow, *dialect, status) += 1;
-        if *dialect == Dialect::Graph {
+        if is_summed(*dialect, namespace) {
             let place = (day_of(*created), workflow.clone());
             self.runs.entry(place).or_default().started += 1;
             if let Some(finished) = finished {
@@ -54,7 +59,7 @@ impl Sums {
         let Ended { namespace, workflow, dialect, created } = run;
         *self.count(namespace, workflow, *dialect, Status::Running) -= 1;
         *self.count(namespace, workflow, *dialect, finished.status) += 1;
-        if *dialect == Dialect::Graph {
+        if is_summed(*dialect, namespace) {
             self.sum_up(workflow, *created, finished);
         }
     }

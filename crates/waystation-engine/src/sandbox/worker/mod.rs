@@ -1,0 +1,90 @@
+//! Inside a worker: a process that gives up its rights, then runs one program after another.
+
+#[cfg(target_os = "linux")]
+mod confine;
+#[cfg(target_os = "linux")]
+mod javascript;
+#[cfg(target_os = "linux")]
+mod jq;
+
+use std::process::ExitCode;
+
+/// What is said where a process cannot be confined.
+pub(super) const UNCONFINED: &str =
+    "JavaScript and jq run on Linux only, where a process can be confined";
+
+/// The whole environment of a worker: it is for the allocators. The one of Rust must not set memory aside
+/// in advance, which the limit of a program would not count. The one of C must not ask the system how to
+/// give memory back, as it does with several arenas: that opens a file.
+pub(super) const ENVIRONMENT: [(&str, &str); 2] =
+    [("MIMALLOC_ARENA_RESERVE", "0"), ("MALLOC_ARENA_MAX", "1")];
+
+/// Serves programs that come on standard input until there are no more. This is all that a worker
+/// process does; it never returns to whoever started it with a program still running.
+#[cfg(target_os = "linux")]
+pub fn serve() -> ExitCode {
+    confined::serve()
+}
+
+/// Refuses: without confinement nothing runs.
+#[cfg(not(target_os = "linux"))]
+pub fn serve() -> ExitCode {
+    tracing::error!("{UNCONFINED}");
+    ExitCode::FAILURE
+}
+
+#[cfg(target_os = "linux")]
+mod confined {
+    use std::io;
+    use std::panic::{AssertUnwindSafe, catch_unwind};
+    use std::process::{ExitCode, exit};
+
+    use super::super::wire::{self, Frame, Work};
+    use super::super::{Stop, Tool};
+    use super::{confine, javascript, jq};
+    use crate::limits::PROGRAM_STACK_BYTES;
+
+    pub(super) fn serve() -> ExitCode {
+        let Ok(memory) = confine::renounce_files() else { return ExitCode::FAILURE };
+        let work = move || {
+            if confine::renounce_calls().is_ok() {
+                work_off(&memory);
+            }
+            exit(0);
+        };
+        let builder = std::thread::Builder::new().stack_size(PROGRAM_STACK_BYTES);
+        match builder.spawn(work) {
+            // A program that never ends must not outlive the engine.
+            Ok(_) => confine::await_hangup(),
+            Err(_) => return ExitCode::FAILURE,
+        }
+        ExitCode::SUCCESS
+    }
+
+    /// Runs what comes until the engine has gone.
+    fn work_off(memory: &confine::MemoryGauge) {
+        // What a panic says would be taken for last words.
+        std::panic::set_hook(Box::new(|_| ()));
+        let mut input = io::stdin().lock();
+        while let Some(work) = wire::read_work(&mut input) {
+            memory.limit(work.memory_bytes);
+            let ended = run(&work);
+            memory.release();
+            if wire::write(&mut io::stdout(), &ended).is_err() {
+                return;
+            }
+        }
+    }
+
+    fn run(work: &Work) -> Frame {
+        let ended = catch_unwind(AssertUnwindSafe(|| match work.tool {
+            Tool::Javascript => javascript::run(work),
+            Tool::Jq => jq::run(work),
+        }));
+        match ended.unwrap_or_else(|_| Err(Stop::violation("it broke its interpreter"))) {
+            Ok(json) if json.len() > work.output_bytes => Frame::Stopped(Stop::output()),
+            Ok(json) => Frame::Result(json),
+            Err(stop) => Frame::Stopped(stop),
+        }
+    }
+}
