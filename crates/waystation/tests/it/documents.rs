@@ -52,6 +52,7 @@ fn links_between_the_documents_lead_somewhere() {
         "docs/README.md",
         "docs/pipelines.md",
         "docs/instructions.md",
+        "docs/workflows.md",
         "docs/expressions.md",
         "docs/nodes.md",
         "docs/models.md",
