@@ -92,7 +92,7 @@ pub(super) fn program(
         return Err(invalid(kind, &format!("memory_mb must be a whole number {range}")));
     }
     if code.len() > PROGRAM_CODE_BYTES {
-        return Err(invalid(kind, &too_long(code.len())));
+        return Err(invalid(kind, &format!("the program {}", too_long(code.len()))));
     }
     if bytes_about(&input) > PROGRAM_INPUT_BYTES {
         let text = format!("What the code works on takes more than {PROGRAM_INPUT_BYTES} bytes");
@@ -103,7 +103,7 @@ pub(super) fn program(
 }
 
 fn too_long(bytes: usize) -> String {
-    format!("code must not be longer than {PROGRAM_CODE_BYTES} bytes; it has {bytes}")
+    format!("must not be longer than {PROGRAM_CODE_BYTES} bytes; it has {bytes}")
 }
 
 /// What definitions know about the type. Without an interpreter of Python, nodes in it are refused
@@ -158,7 +158,7 @@ fn problems(config: &Map<String, Value>, has_python: bool) -> Problems {
         problems.push("language: JavaScript runs on Linux only, where it can be confined".into());
     }
     if code.len() > PROGRAM_CODE_BYTES {
-        problems.push(too_long(code.len()));
+        problems.push(format!("code: {}", too_long(code.len())));
     } else if !code.contains("process") {
         problems.push("code: must define a function `process`".to_owned());
     }
@@ -169,22 +169,17 @@ fn problems(config: &Map<String, Value>, has_python: bool) -> Problems {
 mod tests {
     use super::*;
 
-    fn object(value: Value) -> Map<String, Value> {
-        value.as_object().expect("an object").clone()
-    }
-
-    fn lowered(lower: fn(Map<String, Value>) -> Result<Lowered, Problems>, value: Value) -> Result<Lowered, Problems> {
-        lower(object(value))
+    fn lowered(has_python: bool, config: &Value) -> Result<Lowered, Problems> {
+        (spec(has_python).lower)(config.as_object().expect("an object").clone())
     }
 
     #[test]
     fn the_code_stays_as_it_is_and_the_rest_is_for_templates() {
-        let spec = spec(true);
         let config = json!({
             "language": "python", "code": "def process(a):\n    return f'{{{a}}}'",
             "input_mapping": { "a": "{{input.a}}" },
         });
-        let lowered = lowered(spec.lower, config.clone()).expect("good settings");
+        let lowered = lowered(true, &config).expect("good settings");
         assert_eq!((lowered.kind.as_str(), lowered.literal), ("code", vec!["code".to_owned()]));
         assert_eq!(lowered.config, config);
     }
@@ -192,21 +187,26 @@ mod tests {
     #[test]
     fn what_cannot_run_is_refused_with_a_reason() {
         let python = json!({ "language": "python", "code": "def process(): pass" });
-        let problems = lowered(spec(false).lower, python).expect_err("no Python");
+        let problems = lowered(false, &python).expect_err("no Python");
         assert!(problems[0].starts_with("language: this server has no Python; `make python`"));
         let nothing = json!({ "language": "javascript", "code": "1 + 1" });
-        let problems = lowered(spec(false).lower, nothing).expect_err("no process");
+        let problems = lowered(false, &nothing).expect_err("no process");
         assert_eq!(problems, ["code: must define a function `process`"]);
         let long = format!("function process() {{}}{}", " ".repeat(PROGRAM_CODE_BYTES));
         let long = json!({ "language": "javascript", "code": long });
-        let problems = lowered(spec(true).lower, long).expect_err("too long");
-        assert_eq!(problems, ["code must not be longer than 262144 bytes; it has 262166"]);
+        let problems = lowered(true, &long).expect_err("too long");
+        assert_eq!(problems, ["code: must not be longer than 262144 bytes; it has 262166"]);
     }
 
     #[test]
     fn the_schema_tells_the_bounds_and_the_languages() {
         let schema = schema_of::<Settings>();
-        insta::assert_json_snapshot!(schema["properties"]["memory_mb"]);
+        let memory = &schema["properties"]["memory_mb"];
+        assert_eq!((&memory["minimum"], &memory["maximum"]), (&json!(16), &json!(512)));
+        assert_eq!(
+            (&memory["type"], &memory["default"]),
+            (&json!(["integer", "null"]), &json!(64))
+        );
         assert_eq!(schema["required"], json!(["language", "code"]));
         assert_eq!(schema["properties"]["language"]["enum"], json!(["python", "javascript"]));
     }
@@ -216,7 +216,10 @@ mod tests {
         let run = |memory, input| program("code", "process".into(), input, Size(memory));
         for memory in [0, 15, 513, u32::MAX] {
             let failure = run(Some(memory), Value::Null).expect_err("out of bounds");
-            assert_eq!(failure.message, "code settings: memory_mb must be a whole number from 16 to 512");
+            assert_eq!(
+                failure.message,
+                "code settings: memory_mb must be a whole number from 16 to 512"
+            );
         }
         assert_eq!(run(None, Value::Null).expect("good").memory_bytes, 64 << 20);
         let large = Value::String("x".repeat(PROGRAM_INPUT_BYTES));

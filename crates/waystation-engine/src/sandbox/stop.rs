@@ -88,8 +88,11 @@ impl Stop {
                 Failure::fatal(Code::CodeFailed, format!("The code failed{place}: {message}"))
             }
             Reason::Memory => {
-                let text = format!("The code used more than its {} MB of memory", memory_bytes >> 20);
-                let hint = format!("keep less in memory, or raise memory_mb (up to {PROGRAM_MEMORY_MB_MAX})");
+                let text =
+                    format!("The code used more than its {} MB of memory", memory_bytes >> 20);
+                let hint = format!(
+                    "keep less in memory, or raise memory_mb (up to {PROGRAM_MEMORY_MB_MAX})"
+                );
                 let failure = Failure::fatal(Code::CodeMemory, text);
                 Failure { hint: Some(hint), ..failure }
             }

@@ -26,9 +26,8 @@ async fn a_hundred_programs_without_end_leave_room_for_good_ones() {
     for ((language, endless), (_, double)) in LOOPS.into_iter().zip(DOUBLES) {
         let nodes = Nodes::new();
         let input = || json!({ "x": 21 });
-        let hostile = (0..100).map(|_| {
-            nodes.run(language, endless, input(), Duration::from_millis(300))
-        });
+        let hostile =
+            (0..100).map(|_| nodes.run(language, endless, input(), Duration::from_millis(300)));
         for ended in join_all(hostile).await {
             assert_eq!(ended.outcome.expect_err("it has no end").code, Code::Timeout);
         }
@@ -38,7 +37,7 @@ async fn a_hundred_programs_without_end_leave_room_for_good_ones() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn waiting_for_a_place_is_said_and_ends() {
+async fn more_programs_than_places_all_have_their_turn() {
     let nodes = Nodes::new();
     for (language, double) in DOUBLES {
         let many = (0..40).map(|x| nodes.run(language, double, json!({ "x": x }), PATIENCE));
@@ -100,6 +99,38 @@ async fn memory_is_as_much_as_the_node_says() {
     }
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn the_least_memory_is_enough_for_a_small_program() {
+    let nodes = Nodes::new();
+    for (language, code) in &DOUBLES[..2] {
+        let input = json!({ "x": 21 });
+        let config = json!({
+            "language": language, "code": code, "input_mapping": input, "memory_mb": 16,
+        });
+        let outcome = nodes.attempt("code", config, PATIENCE).await.outcome;
+        assert_eq!(outcome, Ok(json!(42)), "{language}");
+    }
+}
+
+/// An interpreter that is broken has no more rights than its process.
+#[test]
+fn what_a_worker_may_not_ends_it() {
+    use std::os::unix::process::ExitStatusExt;
+    use std::process::{Command, Stdio};
+
+    const SIGSYS: i32 = 31;
+    for what in ["open", "write", "list", "connect", "send", "start", "thread"] {
+        let worker = env!("CARGO_BIN_EXE_sandbox-worker");
+        // Its input stays open: it ends by itself.
+        let mut worker =
+            Command::new(worker).arg(what).stdin(Stdio::piped()).spawn().expect("a worker");
+        let input = worker.stdin.take();
+        assert_eq!(worker.wait().expect("an end").signal(), Some(SIGSYS), "{what}");
+        drop(input);
+    }
+    assert!(!std::path::Path::new("/tmp/waystation-escaped").exists());
+}
+
 /// What a program printed before it was stopped is kept.
 #[tokio::test(flavor = "multi_thread")]
 async fn the_lines_of_a_program_that_was_stopped_are_kept() {
@@ -109,7 +140,14 @@ async fn the_lines_of_a_program_that_was_stopped_are_kept() {
         ("javascript", "function process() { console.log('begun'); for (;;); }"),
     ] {
         // The first one of a language may take a while to begin.
-        let _ = nodes.run(language, DOUBLES.iter().find(|(name, _)| *name == language).expect("one").1, json!({ "x": 1 }), PATIENCE).await;
+        let _ = nodes
+            .run(
+                language,
+                DOUBLES.iter().find(|(name, _)| *name == language).expect("one").1,
+                json!({ "x": 1 }),
+                PATIENCE,
+            )
+            .await;
         let ended = nodes.run(language, code, json!({ "x": 1 }), Duration::from_secs(5)).await;
         assert_eq!(ended.outcome.expect_err("it has no end").code, Code::Timeout);
         assert_eq!(ended.log[0].1, "begun", "{language}");
@@ -121,15 +159,24 @@ async fn what_a_program_prints_is_bounded() {
     let nodes = Nodes::new();
     for (language, code) in [
         ("python", "def process(x):\n    for i in range(5000): print('line', i)"),
-        ("javascript", "function process() { for (let i = 0; i < 5000; i++) console.log('line', i); }"),
+        (
+            "javascript",
+            "function process() { for (let i = 0; i < 5000; i++) console.log('line', i); }",
+        ),
         ("python", "def process(x):\n    for i in range(100): print('x' * 100000)"),
-        ("javascript", "function process() { for (let i = 0; i < 100; i++) console.log('x'.repeat(100000)); }"),
+        (
+            "javascript",
+            "function process() { for (let i = 0; i < 100; i++) console.log('x'.repeat(100000)); }",
+        ),
     ] {
         let ended = nodes.run(language, code, json!({ "x": 1 }), PATIENCE).await;
         assert_eq!(ended.outcome, Ok(Value::Null), "{language}");
         let bytes: usize = ended.log.iter().map(|(_, line)| line.len()).sum();
         assert!(ended.log.len() <= 1_000 && bytes <= (64 << 10) + 100, "{language}: {bytes} bytes");
-        assert_eq!(ended.log.last().expect("lines").1, "the program printed more, which is not kept");
+        assert_eq!(
+            ended.log.last().expect("lines").1,
+            "the program printed more, which is not kept"
+        );
     }
 }
 

@@ -7,8 +7,8 @@ use std::time::Duration;
 use serde_json::{Value, json};
 use waystation_core::entry::Level;
 use waystation_core::error::{Code, Failure};
-use waystation_engine::node::{AttemptContext, Call, Effect, NodeType, Outcome, Registry};
 use waystation_engine::egress::{HttpClient, Policy, Reach};
+use waystation_engine::node::{AttemptContext, Call, Effect, NodeType, Outcome, Registry};
 use waystation_engine::sandbox::python::{Python, component_directory};
 use waystation_engine::sandbox::{Sandbox, WorkerCommand};
 
@@ -61,7 +61,13 @@ impl Nodes {
     }
 
     /// Runs a program of a language, or a jq expression.
-    pub(crate) async fn run(&self, language: &str, code: &str, input: Value, limit: Duration) -> Ended {
+    pub(crate) async fn run(
+        &self,
+        language: &str,
+        code: &str,
+        input: Value,
+        limit: Duration,
+    ) -> Ended {
         let (kind, config) = match language {
             "jq" => ("jq", json!({ "expression": code, "value": input })),
             _ => ("code", json!({ "language": language, "code": code, "input_mapping": input })),

@@ -10,6 +10,7 @@ mod instructions;
 mod lifecycle;
 mod models;
 mod outgoing;
+mod programs;
 mod redis;
 mod runs;
 mod secrets;

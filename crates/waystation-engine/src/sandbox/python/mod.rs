@@ -9,10 +9,10 @@ use std::time::Duration;
 use tokio::runtime::Handle;
 use tokio::sync::{OwnedSemaphorePermit, oneshot};
 use tokio::task::JoinSet;
-use waystation_core::entry::Level;
 use wasmtime::component::{HasSelf, Linker, ResourceTable};
 use wasmtime::{Engine, ResourceLimiter, Store, Trap, UpdateDeadline};
 use wasmtime_wasi::{WasiCtx, WasiCtxBuilder, WasiCtxView, WasiView};
+use waystation_core::entry::Level;
 
 use super::{Log, Program, Stop};
 use crate::limits::PROGRAM_LINE_BYTES;
@@ -112,7 +112,9 @@ impl Python {
         let fresh = Loaded::new(&self.directory).map_err(|error| {
             tracing::error!(error = format!("{error:#}"), "the Python component");
             let place = self.directory.display();
-            Stop::unavailable(format!("Python could not be loaded from {place}; `{COMMAND}` builds it"))
+            Stop::unavailable(format!(
+                "Python could not be loaded from {place}; `{COMMAND}` builds it"
+            ))
         })?;
         Ok(Arc::clone(loaded.insert(Arc::new(fresh))))
     }

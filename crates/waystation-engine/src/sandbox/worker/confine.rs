@@ -116,11 +116,14 @@ fn restrict() -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
 pub(super) fn renounce_calls() -> Result<(), Box<dyn std::error::Error>> {
     let mut rules: BTreeMap<i64, Vec<SeccompRule>> =
         ALLOWED.iter().map(|call| (*call, Vec::new())).collect();
-    // Of this process only: its limits, where it is called 0, and the signal by which it aborts.
+    // With a first argument that keeps it within this process: its limits, where it is called 0; the
+    // signal by which it aborts; the names that an allocator gives its memory.
     let own = u64::from(std::process::id());
-    for (call, process) in [(libc::SYS_prlimit64, 0), (libc::SYS_tgkill, own)] {
+    let names = libc::PR_SET_VMA as u64;
+    let bound = [(libc::SYS_prlimit64, 0), (libc::SYS_tgkill, own), (libc::SYS_prctl, names)];
+    for (call, first) in bound {
         let (length, equal) = (SeccompCmpArgLen::Dword, SeccompCmpOp::Eq);
-        let only = SeccompCondition::new(0, length, equal, process)?;
+        let only = SeccompCondition::new(0, length, equal, first)?;
         rules.insert(call, vec![SeccompRule::new(vec![only])?]);
     }
     let filter = SeccompFilter::new(

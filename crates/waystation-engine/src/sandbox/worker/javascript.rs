@@ -84,16 +84,14 @@ fn exception(error: &CaughtError<'_>) -> Stop {
             if message == OUT_OF_MEMORY {
                 return Stop::memory();
             }
-            let name = thrown.get::<_, Coerced<String>>("name").map_or("Error".into(), |name| name.0);
+            let name =
+                thrown.get::<_, Coerced<String>>("name").map_or("Error".into(), |name| name.0);
             let line = thrown.stack().as_deref().and_then(line_of);
             Stop::exception(format!("{name}: {message}")).at(line)
         }
         // With no memory left there is none for an exception either.
         CaughtError::Value(value) if value.is_null() => Stop::memory(),
-        CaughtError::Value(value) => {
-            let text = value.get::<Coerced<String>>().map_or_else(|_| "a value".into(), |text| text.0);
-            Stop::exception(format!("{text} was thrown"))
-        }
+        CaughtError::Value(value) => Stop::exception(format!("{} was thrown", text_of(value))),
     }
 }
 

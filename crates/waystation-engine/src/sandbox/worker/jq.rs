@@ -60,12 +60,14 @@ fn compile(code: &str) -> Result<Filter<JustLut<Val>>, Stop> {
 fn syntax(code: &str, errors: load::Errors<&str, ()>) -> String {
     let texts = errors.into_iter().flat_map(|(_, error)| match error {
         load::Error::Io(_) => vec!["modules cannot be included".to_owned()],
-        load::Error::Lex(errors) => {
-            errors.into_iter().map(|(expected, at)| unexpected(code, expected.as_str(), at)).collect()
-        }
-        load::Error::Parse(errors) => {
-            errors.into_iter().map(|(expected, at)| unexpected(code, expected.as_str(), at)).collect()
-        }
+        load::Error::Lex(errors) => errors
+            .into_iter()
+            .map(|(expected, at)| unexpected(code, expected.as_str(), at))
+            .collect(),
+        load::Error::Parse(errors) => errors
+            .into_iter()
+            .map(|(expected, at)| unexpected(code, expected.as_str(), at))
+            .collect(),
     });
     texts.take(PROBLEMS).collect::<Vec<_>>().join("; ")
 }

@@ -19,11 +19,17 @@ pub(super) const UNCONFINED: &str =
 pub(super) const ENVIRONMENT: [(&str, &str); 2] =
     [("MIMALLOC_ARENA_RESERVE", "0"), ("MALLOC_ARENA_MAX", "1")];
 
+/// Does something with the rights that programs have, and no more: for tests of the confinement itself.
+#[cfg(target_os = "linux")]
+pub fn confined(work: fn()) -> ExitCode {
+    confined::confined(move |_| work())
+}
+
 /// Serves programs that come on standard input until there are no more. This is all that a worker
 /// process does; it never returns to whoever started it with a program still running.
 #[cfg(target_os = "linux")]
 pub fn serve() -> ExitCode {
-    confined::serve()
+    confined::confined(|memory| confined::work_off(&memory))
 }
 
 /// Refuses: without confinement nothing runs.
@@ -41,15 +47,18 @@ mod confined {
 
     use super::super::wire::{self, Frame, Work};
     use super::super::{Stop, Tool};
-    use super::{confine, javascript, jq};
+    use super::confine::{self, MemoryGauge};
+    use super::{javascript, jq};
     use crate::limits::PROGRAM_STACK_BYTES;
 
-    pub(super) fn serve() -> ExitCode {
+    /// Gives up all rights, then works on a thread of its own until that or the engine ends.
+    pub(super) fn confined(work: impl FnOnce(MemoryGauge) + Send + 'static) -> ExitCode {
         let Ok(memory) = confine::renounce_files() else { return ExitCode::FAILURE };
         let work = move || {
-            if confine::renounce_calls().is_ok() {
-                work_off(&memory);
+            if confine::renounce_calls().is_err() {
+                exit(1);
             }
+            work(memory);
             exit(0);
         };
         let builder = std::thread::Builder::new().stack_size(PROGRAM_STACK_BYTES);
@@ -62,7 +71,7 @@ mod confined {
     }
 
     /// Runs what comes until the engine has gone.
-    fn work_off(memory: &confine::MemoryGauge) {
+    pub(super) fn work_off(memory: &MemoryGauge) {
         // What a panic says would be taken for last words.
         std::panic::set_hook(Box::new(|_| ()));
         let mut input = io::stdin().lock();
