@@ -6,6 +6,7 @@ mod documents;
 mod endpoints;
 mod execute;
 mod executions;
+mod graphs;
 mod hostile;
 mod instructions;
 mod lifecycle;

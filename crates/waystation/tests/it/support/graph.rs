@@ -129,3 +129,8 @@ pub(crate) fn error(job: &Value) -> &str {
     assert_eq!(job["status"], "failed", "{job:#}");
     job["error"].as_str().unwrap()
 }
+
+/// Decides for a node that waits.
+pub(crate) async fn signal(server: &Server, job: &str, node: &str, body: &Value) -> (u16, Value) {
+    server.post(&format!("/api/v1/jobs/{job}/nodes/{node}/signal"), body).await
+}
