@@ -2,6 +2,7 @@
 
 mod blocks;
 mod cli;
+mod decisions;
 mod documents;
 mod endpoints;
 mod execute;
@@ -9,6 +10,7 @@ mod executions;
 mod graphs;
 mod hostile;
 mod instructions;
+mod jobs;
 mod lifecycle;
 mod models;
 mod outgoing;
