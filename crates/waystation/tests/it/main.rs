@@ -2,11 +2,15 @@
 
 mod blocks;
 mod cli;
+mod decisions;
 mod documents;
 mod endpoints;
 mod execute;
+mod executions;
+mod graphs;
 mod hostile;
 mod instructions;
+mod jobs;
 mod lifecycle;
 mod models;
 mod outgoing;
@@ -19,3 +23,4 @@ mod steps;
 mod support;
 mod tidy;
 mod webhooks;
+mod workflows;

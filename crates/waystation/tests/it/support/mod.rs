@@ -1,6 +1,7 @@
 //! What all tests share: the program, services for it to call, and patience.
 
 pub(crate) mod command;
+pub(crate) mod graph;
 pub(crate) mod server;
 pub(crate) mod target;
 
