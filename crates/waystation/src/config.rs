@@ -228,6 +228,8 @@ fn sqlite_dir(lookup: Lookup<'_>, data: &Path) -> Result<Option<PathBuf>, Error>
         return Err(wrong("is the data directory, or lies in it"));
     }
     Ok(Some(directory))
+}
+
 /// Where `make python` leaves it: in the user's cache, or in the system's for a user without a home.
 fn python_component(lookup: Lookup<'_>) -> PathBuf {
     let text = |name: &str| lookup(name).filter(|value| !value.is_empty()).map(PathBuf::from);

@@ -90,7 +90,8 @@ pub async fn switch(
     let Some(row) = find().await? else { return Ok(None) };
     let status = workflows::load(app, workflow, None).await?.status;
     if enabled && status != "active" {
-        let text = format!("The workflow is {status}: its triggers begin nothing until it is active");
+        let text =
+            format!("The workflow is {status}: its triggers begin nothing until it is active");
         return Err(Error::new(Code::Conflict, text));
     }
     let next_at = match row.kind {
