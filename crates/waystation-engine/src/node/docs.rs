@@ -191,11 +191,15 @@ mod tests {
 
     use super::*;
     use crate::egress::{HttpClient, Policy, Reach};
-    use crate::node::Registry;
+    use crate::node::{NodeType, Registry, code};
 
     fn registry() -> Registry {
         let client = HttpClient::new(Policy::new(Reach::AnyButMetadata)).expect("a client");
-        Registry::standard(Arc::new(client), Arc::default())
+        let mut registry = Registry::standard(Arc::new(client), Arc::default());
+        // The program adds it, with its sandbox.
+        registry.describe(code::spec(true));
+        registry.add("code", NodeType::Pure(|_| Ok(Value::Null.into())));
+        registry
     }
 
     #[test]

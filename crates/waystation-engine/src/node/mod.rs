@@ -144,56 +144,74 @@ pub struct Registry {
 impl Registry {
     /// The types that the engine comes with.
     pub fn standard(client: Arc<HttpClient>, models: Arc<Models>) -> Registry {
-        let (client, models) = (move || Arc::clone(&client), move || Arc::clone(&models));
-        let effect = |effect: Arc<dyn Effect>| NodeType::Effect(effect);
         let mut registry = Registry { types: HashMap::new(), catalog: Arc::default() };
-        registry.add("start", NodeType::Pure(control::start));
-        registry.add("end", NodeType::Pure(control::end));
-        registry.add("merge", NodeType::Pure(control::merge));
-        registry.add("set", NodeType::Pure(set::set));
-        registry.add("condition", NodeType::Pure(condition::condition));
-        registry.add("gather", NodeType::Pure(merge::gather));
-        registry.add("switch", NodeType::Pure(switch::switch));
-        registry.add("filter", NodeType::Pure(filter::filter));
-        registry.add("transformer", NodeType::Pure(transformer::transformer));
-        registry.add("thread", NodeType::Pure(thread::thread));
-        registry.add("http", effect(Arc::new(http::Http { client: client() })));
-        registry.add("endpoint", effect(Arc::new(endpoint::Endpoint { client: client() })));
-        registry.add("llm", effect(Arc::new(llm::Llm { models: models() })));
-        registry.add("judge", effect(Arc::new(judge::Judge { models: models() })));
-        registry.add("choose", effect(Arc::new(choose::Choose { models: models() })));
-        registry.add("decide", effect(Arc::new(decide::Decide { models: models() })));
-        registry.add("router", effect(Arc::new(router::Router { client: client() })));
-        registry.add("delay", NodeType::Wait(delay::delay));
-        registry.add("wait", NodeType::Wait(wait::wait));
-        registry.add("foreach", NodeType::Body(foreach::foreach));
-        registry.add("subworkflow", NodeType::Body(subworkflow::subworkflow));
-        for spec in [delay::spec(), wait::spec(), foreach::spec(), subworkflow::spec()] {
-            registry.describe(spec);
-        }
-        registry.add("route", effect(Arc::new(route::Route { models: models() })));
-        let processor = ai_processor::AiProcessor { models: models() };
-        registry.add("ai-processor", effect(Arc::new(processor)));
-        for spec in [llm::spec::spec(), ai_processor::spec(), route::spec()] {
-            registry.describe(spec);
-        }
-        registry.connect_mail(client(), client(), MailSettings::default());
-        for spec in [email::spec(), http::spec::http(), http::spec::webhook()] {
-            registry.describe(spec);
-        }
-        registry.open_files(client(), data_source::Files::closed());
-        registry.describe(data_source::spec());
-        let agent = agent::Agent { client: client(), models: models() };
-        registry.add("agent", effect(Arc::new(agent)));
-        registry.describe(control::start_spec());
-        registry.describe(control::end_spec());
-        registry.describe(conditional::conditional_spec());
-        registry.describe(conditional::condition_spec());
-        registry.describe(switch::spec());
-        registry.describe(merge::spec());
-        registry.describe(filter::spec());
-        registry.describe(transformer::spec());
+        registry.add_flow();
+        registry.add_values();
+        registry.add_models(&client, &models);
+        registry.add_services(&client);
         registry
+    }
+
+    /// Where graphs begin, end, branch, wait and repeat.
+    fn add_flow(&mut self) {
+        self.add("start", NodeType::Pure(control::start));
+        self.add("end", NodeType::Pure(control::end));
+        self.add("merge", NodeType::Pure(control::merge));
+        self.add("condition", NodeType::Pure(condition::condition));
+        self.add("switch", NodeType::Pure(switch::switch));
+        self.add("gather", NodeType::Pure(merge::gather));
+        self.add("delay", NodeType::Wait(delay::delay));
+        self.add("wait", NodeType::Wait(wait::wait));
+        self.add("foreach", NodeType::Body(foreach::foreach));
+        self.add("subworkflow", NodeType::Body(subworkflow::subworkflow));
+        let branches = [conditional::conditional_spec(), conditional::condition_spec()];
+        let ends = [control::start_spec(), control::end_spec()];
+        let rest = [switch::spec(), merge::spec(), foreach::spec(), subworkflow::spec()];
+        let waits = [delay::spec(), wait::spec()];
+        for spec in ends.into_iter().chain(branches).chain(rest).chain(waits) {
+            self.describe(spec);
+        }
+    }
+
+    /// What works on values alone.
+    fn add_values(&mut self) {
+        self.add("set", NodeType::Pure(set::set));
+        self.add("thread", NodeType::Pure(thread::thread));
+        self.add("filter", NodeType::Pure(filter::filter));
+        self.add("transformer", NodeType::Pure(transformer::transformer));
+        self.describe(filter::spec());
+        self.describe(transformer::spec());
+    }
+
+    /// What asks models.
+    fn add_models(&mut self, client: &Arc<HttpClient>, models: &Arc<Models>) {
+        let (client, models) = (|| Arc::clone(client), || Arc::clone(models));
+        let mut add = |name, effect: Arc<dyn Effect>| self.add(name, NodeType::Effect(effect));
+        add("llm", Arc::new(llm::Llm { models: models() }));
+        add("ai-processor", Arc::new(ai_processor::AiProcessor { models: models() }));
+        add("route", Arc::new(route::Route { models: models() }));
+        add("judge", Arc::new(judge::Judge { models: models() }));
+        add("choose", Arc::new(choose::Choose { models: models() }));
+        add("decide", Arc::new(decide::Decide { models: models() }));
+        add("router", Arc::new(router::Router { client: client() }));
+        add("agent", Arc::new(agent::Agent { client: client(), models: models() }));
+        for spec in [llm::spec::spec(), ai_processor::spec(), route::spec()] {
+            self.describe(spec);
+        }
+    }
+
+    /// What calls other systems.
+    fn add_services(&mut self, client: &Arc<HttpClient>) {
+        let client = || Arc::clone(client);
+        let mut add = |name, effect: Arc<dyn Effect>| self.add(name, NodeType::Effect(effect));
+        add("http", Arc::new(http::Http { client: client() }));
+        add("endpoint", Arc::new(endpoint::Endpoint { client: client() }));
+        self.connect_mail(client(), client(), MailSettings::default());
+        self.open_files(client(), data_source::Files::closed());
+        let web = [http::spec::http(), http::spec::webhook()];
+        for spec in web.into_iter().chain([email::spec(), data_source::spec()]) {
+            self.describe(spec);
+        }
     }
 
     /// Tells how email is sent; until then no mail server is known but those that nodes name. The
