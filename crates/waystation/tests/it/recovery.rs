@@ -37,7 +37,7 @@ async fn service() -> (Target, watch::Sender<bool>) {
 
 /// How often each path was called.
 fn ledger(target: &Target) -> HashMap<String, usize> {
-    let mut ledger = HashMap::new();
+    let mut ledger: HashMap<String, usize> = HashMap::new();
     for request in target.received() {
         *ledger.entry(request.path).or_default() += 1;
     }
