@@ -30,7 +30,11 @@ fn new_trigger(trigger: &Trigger, enabled: bool) -> Result<NewTrigger, Issue> {
     Ok(match &trigger.kind {
         TriggerKind::Schedule(schedule) => {
             let Schedule { cron, timezone, missed, input } = schedule;
-            let wrong = |problem| Issue::new(trigger.place.field("cron"), problem);
+            let wrong = |problem| {
+                let is_zone = Moments::parse(cron, "UTC").is_ok();
+                let field = if is_zone { "timezone" } else { "cron" };
+                Issue::new(trigger.place.field(field), problem)
+            };
             let moments = Moments::parse(cron, timezone).map_err(wrong)?;
             let missed = match missed {
                 Missed::Skip => "skip",

@@ -4,7 +4,8 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use serde_json::{Map, Value, json};
-use waystation_core::dialect::graph::issue::Issue;
+use waystation_core::dialect::graph::definition::Definition;
+use waystation_core::dialect::graph::issue::{Issue, Issues};
 use waystation_core::dialect::graph::{Compiled, compile};
 use waystation_core::error::{Code, Error};
 use waystation_core::plan::Plan;
@@ -15,7 +16,7 @@ use waystation_engine::driver::{Library, Origin, Stored, Submission, Submitted};
 use waystation_engine::id::{WorkflowId, now_ms};
 use waystation_engine::node::catalog::Catalog;
 use waystation_engine::store::{
-    Changed, Expected, Store, WORKFLOWS, WorkflowChange, WorkflowLine, WorkflowRow,
+    Changed, Expected, NewTrigger, Store, WORKFLOWS, WorkflowChange, WorkflowLine, WorkflowRow,
 };
 
 use crate::app::App;
@@ -65,6 +66,21 @@ pub fn check(app: &App, source: &Value) -> Result<Compiled, Refusal> {
     compile(source, app.engine.catalog(), app.steps_max).map_err(Refusal::Invalid)
 }
 
+/// A definition with its triggers, or all that is wrong with either.
+fn read(app: &App, source: &Value) -> Result<(Definition, Vec<NewTrigger>, Vec<Issue>), Refusal> {
+    let compiled = check(app, source);
+    let parsed = Definition::parse(source, &mut Issues::default());
+    match (compiled, triggers::of(&parsed)) {
+        (Ok(compiled), Ok(triggers)) => Ok((compiled.definition, triggers, compiled.warnings)),
+        (Ok(_), Err(issues)) => Err(Refusal::Invalid(issues)),
+        (Err(Refusal::Invalid(mut issues)), Err(more)) => {
+            issues.extend(more);
+            Err(Refusal::Invalid(issues))
+        }
+        (Err(refusal), _) => Err(refusal),
+    }
+}
+
 /// Checks a definition and keeps it as the present version.
 pub async fn save(
     app: &App,
@@ -73,8 +89,7 @@ pub async fn save(
     source: Value,
 ) -> Result<Saved, Refusal> {
     let source = without_own_fields(source);
-    let Compiled { definition, warnings, .. } = check(app, &source)?;
-    let triggers = triggers::of(&definition).map_err(Refusal::Invalid)?;
+    let (definition, triggers, warnings) = read(app, &source)?;
     let at = now_ms();
     let change = WorkflowChange {
         id,

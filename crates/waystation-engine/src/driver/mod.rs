@@ -25,7 +25,7 @@ use std::time::Duration;
 use futures_util::Stream;
 use serde_json::Value;
 use tokio::sync::{broadcast, oneshot};
-use waystation_core::entry::{Data, Entry, Start};
+use waystation_core::entry::{Data, Entry, Outcome, Start};
 use waystation_core::error::{Code, Error};
 use waystation_core::plan::{NodeIndex, Plan};
 use waystation_core::run::{NodeRecord, Run};
@@ -158,7 +158,14 @@ impl Engine {
             return Err(Error::new(Code::Conflict, format!("Run {id} is still running")));
         };
         let definition = self.shared.definition(&start.plan).await?;
-        let reuse = reused(&previous, again.from.as_deref())?;
+        // Another input for what has completed whole means all of it.
+        let is_anew = again.input.is_some()
+            && again.from.is_none()
+            && previous.outcome == Some(Outcome::Completed);
+        let reuse = match is_anew {
+            true => Vec::new(),
+            false => reused(&previous, again.from.as_deref())?,
+        };
         let input = again.input.map_or_else(|| start.input.clone(), Data::from);
         let (retry_of, parent) = (Some(id.to_string()), None);
         let start = Start { retry_of, parent, input, ..start.clone() };

@@ -116,9 +116,11 @@ pub fn choices_of(config: &Value) -> Vec<String> {
 /// How a decision ends a wait, whose settings are as the plan has them.
 pub fn decided(config: &Value, choice: Option<&str>, data: Value) -> Result<Ending, String> {
     let known = choices_of(config);
-    let choice = match choice {
-        Some(choice) => known.iter().find(|known| *known == choice),
-        None => known.first(),
+    let choice = match (choice, known.as_slice()) {
+        (Some(choice), _) => known.iter().find(|known| *known == choice),
+        (None, [only]) => Some(only),
+        // Nobody approves by saying nothing.
+        (None, _) => None,
     };
     let Some(choice) = choice else {
         return Err(format!("the choices are {}", known.join(", ")));
@@ -151,7 +153,11 @@ mod tests {
     #[test]
     fn a_decision_is_one_of_the_choices() {
         let own = json!({ "choices": ["now", "later"] });
-        assert_eq!(decided(&json!({}), None, Value::Null), Ok(ending("approved")));
+        let approved = decided(&json!({}), Some("approved"), Value::Null);
+        assert_eq!(approved, Ok(ending("approved")));
+        assert!(decided(&json!({}), None, Value::Null).is_err());
+        let only = json!({ "choices": ["go"] });
+        assert_eq!(decided(&only, None, Value::Null), Ok(ending("go")));
         assert_eq!(decided(&own, Some("later"), Value::Null), Ok(ending("later")));
         assert_eq!(
             decided(&own, Some("never"), Value::Null),

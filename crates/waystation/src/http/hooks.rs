@@ -66,7 +66,11 @@ async fn call(
 /// Checks that the call comes from somebody with the secret.
 fn verify(context: &Context, hook: &Hook, headers: &HeaderMap, body: &[u8]) -> Result<(), Detail> {
     let Some(signed) = &hook.signature else { return Ok(()) };
-    let secret = context.app.vault.get(&signed.secret)?;
+    let secret = context.app.vault.get(&signed.secret).map_err(|error| {
+        // Whoever calls must not learn its name.
+        tracing::error!(%error, path = hook.path, "a hook's secret is missing");
+        Error::new(Code::Internal, "This hook cannot check signatures: its secret is not set")
+    })?;
     let header = |name: &str| headers.get(name).and_then(|value| value.to_str().ok());
     let verdict = if signed.is_standard {
         let key = SigningKey::parse(secret.expose())?;

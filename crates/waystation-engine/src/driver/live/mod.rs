@@ -368,7 +368,10 @@ impl Live {
                 && self.run.status(*node) == NodeStatus::Suspended
                 && attempt.is_none_or(|attempt| self.run.nodes[*node as usize].attempts == attempt)
         };
-        let Some(node) = program.by_id.get(&id).copied().filter(waits) else {
+        let Some(known) = program.by_id.get(&id).copied() else {
+            return Err(Error::new(Code::NotFound, format!("The run has no node {id}")));
+        };
+        let Some(node) = Some(known).filter(waits) else {
             let text = format!("Node {id} does not wait for a decision");
             return Err(Error::new(Code::Conflict, text));
         };
