@@ -11,7 +11,7 @@ use waystation_core::error::{Code, Error};
 use waystation_core::plan::Plan;
 use waystation_core::run::Run;
 use waystation_core::time::rfc3339;
-use waystation_engine::driver::plans::{Definition, Plans, source_key};
+use waystation_engine::driver::plans::{self, Plans, source_key};
 use waystation_engine::driver::{Library, Origin, Stored, Submission, Submitted};
 use waystation_engine::id::{WorkflowId, now_ms};
 use waystation_engine::node::catalog::Catalog;
@@ -217,7 +217,7 @@ pub async fn begin(
 }
 
 /// The compiled definition of a stored workflow. Types may have changed since it was saved.
-fn define(app: &App, row: &WorkflowRow) -> Result<Arc<Definition>, Refusal> {
+fn define(app: &App, row: &WorkflowRow) -> Result<Arc<plans::Definition>, Refusal> {
     let steps_max = app.steps_max;
     app.engine.define(source_of(row), || {
         let compiled = compile(&row.definition, app.engine.catalog(), steps_max);

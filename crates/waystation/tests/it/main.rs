@@ -14,11 +14,8 @@ mod jobs;
 mod lifecycle;
 mod models;
 mod outgoing;
-<<<<<<< HEAD
 mod programs;
-=======
 mod recovery;
->>>>>>> w-tests
 mod redis;
 mod runs;
 mod secrets;
