@@ -195,7 +195,7 @@ mod tests {
         let long = format!("function process() {{}}{}", " ".repeat(PROGRAM_CODE_BYTES));
         let long = json!({ "language": "javascript", "code": long });
         let problems = lowered(true, &long).expect_err("too long");
-        assert_eq!(problems, ["code: must not be longer than 262144 bytes; it has 262166"]);
+        assert_eq!(problems, ["code: must not be longer than 262144 bytes; it has 262165"]);
     }
 
     #[test]

@@ -13,6 +13,9 @@ use std::process::ExitCode;
 pub(super) const UNCONFINED: &str =
     "JavaScript and jq run on Linux only, where a process can be confined";
 
+/// How a worker ends that could not give up its rights: it runs nothing.
+pub(super) const NOT_CONFINED: i32 = 3;
+
 /// The whole environment of a worker: it is for the allocators. The one of Rust must not set memory aside
 /// in advance, which the limit of a program would not count. The one of C must not ask the system how to
 /// give memory back, as it does with several arenas: that opens a file.
@@ -48,15 +51,15 @@ mod confined {
     use super::super::wire::{self, Frame, Work};
     use super::super::{Stop, Tool};
     use super::confine::{self, MemoryGauge};
-    use super::{javascript, jq};
+    use super::{NOT_CONFINED, javascript, jq};
     use crate::limits::PROGRAM_STACK_BYTES;
 
     /// Gives up all rights, then works on a thread of its own until that or the engine ends.
     pub(super) fn confined(work: impl FnOnce(MemoryGauge) + Send + 'static) -> ExitCode {
-        let Ok(memory) = confine::renounce_files() else { return ExitCode::FAILURE };
+        let Ok(memory) = confine::renounce_files() else { exit(NOT_CONFINED) };
         let work = move || {
             if confine::renounce_calls().is_err() {
-                exit(1);
+                exit(NOT_CONFINED);
             }
             work(memory);
             exit(0);
