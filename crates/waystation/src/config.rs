@@ -250,6 +250,7 @@ mod tests {
             ("WAYSTATION_RETENTION_DAYS", "0"),
             ("WAYSTATION_SHUTDOWN_SECONDS", "3"),
             ("WAYSTATION_PUBLIC_URL", "https://flows.example/"),
+            ("WAYSTATION_PYTHON_COMPONENT", "/opt/pythons"),
         ])
         .unwrap();
         assert_eq!((config.body_bytes_max, config.steps_max), (2048, 7));
@@ -258,6 +259,7 @@ mod tests {
         assert_eq!(config.engine.retention, None);
         assert_eq!(config.shutdown_grace, Duration::from_secs(3));
         assert_eq!(config.public_url.as_deref(), Some("https://flows.example"));
+        assert_eq!(config.python_component.parent(), Some("/opt/pythons".as_ref()));
     }
 
     #[test]
