@@ -149,8 +149,8 @@ pub const SOURCE_WRITES_REMEMBERED: usize = 10_000;
 pub const SOURCE_FORWARDED: usize = 256;
 /// Megabytes of memory that a program of a user has where its node does not say.
 pub const PROGRAM_MEMORY_MB: u32 = 64;
-/// Megabytes of memory that a program has at the least; a smaller wish is refused.
-pub const PROGRAM_MEMORY_MB_MIN: u32 = 16;
+/// Megabytes of memory that a program has at the least; a smaller wish is refused. Python begins with 20.
+pub const PROGRAM_MEMORY_MB_MIN: u32 = 32;
 /// Megabytes of memory that a program may be given; a greater wish is refused.
 pub const PROGRAM_MEMORY_MB_MAX: u32 = 512;
 /// Bytes of a program's source; a longer one is refused.

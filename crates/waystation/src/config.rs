@@ -273,6 +273,7 @@ mod tests {
             ("WAYSTATION_RETENTION_DAYS", "0"),
             ("WAYSTATION_SHUTDOWN_SECONDS", "3"),
             ("WAYSTATION_PUBLIC_URL", "https://flows.example/"),
+            ("WAYSTATION_PYTHON_COMPONENT", "/opt/pythons"),
         ])
         .unwrap();
         assert_eq!((config.body_bytes_max, config.steps_max), (2048, 7));
@@ -284,6 +285,7 @@ mod tests {
         let config = read(&[("SMTP_HOST", "mail.example"), ("SMTP_PORT", "465")]).unwrap();
         let server = config.mail.server.unwrap();
         assert_eq!((server.host.as_str(), server.port), ("mail.example", 465));
+        assert_eq!(config.python_component.parent(), Some("/opt/pythons".as_ref()));
     }
 
     #[test]

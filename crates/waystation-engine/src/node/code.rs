@@ -195,14 +195,14 @@ mod tests {
         let long = format!("function process() {{}}{}", " ".repeat(PROGRAM_CODE_BYTES));
         let long = json!({ "language": "javascript", "code": long });
         let problems = lowered(true, &long).expect_err("too long");
-        assert_eq!(problems, ["code: must not be longer than 262144 bytes; it has 262166"]);
+        assert_eq!(problems, ["code: must not be longer than 262144 bytes; it has 262165"]);
     }
 
     #[test]
     fn the_schema_tells_the_bounds_and_the_languages() {
         let schema = schema_of::<Settings>();
         let memory = &schema["properties"]["memory_mb"];
-        assert_eq!((&memory["minimum"], &memory["maximum"]), (&json!(16), &json!(512)));
+        assert_eq!((&memory["minimum"], &memory["maximum"]), (&json!(32), &json!(512)));
         assert_eq!(
             (&memory["type"], &memory["default"]),
             (&json!(["integer", "null"]), &json!(64))
@@ -214,11 +214,11 @@ mod tests {
     #[test]
     fn memory_and_input_are_bounded_when_the_node_runs_too() {
         let run = |memory, input| program("code", "process".into(), input, Size(memory));
-        for memory in [0, 15, 513, u32::MAX] {
+        for memory in [0, 31, 513, u32::MAX] {
             let failure = run(Some(memory), Value::Null).expect_err("out of bounds");
             assert_eq!(
                 failure.message,
-                "code settings: memory_mb must be a whole number from 16 to 512"
+                "code settings: memory_mb must be a whole number from 32 to 512"
             );
         }
         assert_eq!(run(None, Value::Null).expect("good").memory_bytes, 64 << 20);

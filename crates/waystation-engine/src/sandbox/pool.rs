@@ -176,6 +176,11 @@ fn reason(status: ExitStatus, words: &str) -> Stop {
     if words.contains("has overflowed its stack") {
         return Stop::exception("it recurses too deeply");
     }
+    if status.code() == Some(super::worker::NOT_CONFINED) {
+        let text = "This system cannot confine a process with landlock and seccomp, so that JavaScript \
+                    and jq do not run here";
+        return Stop::unavailable(text);
+    }
     match signal(status) {
         Some(Signal::Forbidden) => Stop::violation("it tried what the sandbox forbids"),
         Some(Signal::Crash) => Stop::violation("it broke its interpreter"),
@@ -207,4 +212,40 @@ fn signal(status: ExitStatus) -> Option<Signal> {
 #[cfg(not(target_os = "linux"))]
 fn signal(_: ExitStatus) -> Option<Signal> {
     None
+}
+
+#[cfg(all(test, target_os = "linux"))]
+mod tests {
+    use std::os::unix::process::ExitStatusExt;
+
+    use super::super::Reason;
+    use super::*;
+
+    #[test]
+    fn each_end_has_its_meaning() {
+        let exited = |code: i32| code << 8;
+        for (status, words, expected) in [
+            (libc::SIGABRT, "memory allocation of 8 bytes failed", Reason::Memory),
+            (libc::SIGABRT, "thread 'x' has overflowed its stack", Reason::Exception),
+            (libc::SIGABRT, "assertion failed", Reason::Violation),
+            (libc::SIGSEGV, "", Reason::Violation),
+            (libc::SIGSYS, "", Reason::Violation),
+            (libc::SIGKILL, "", Reason::Memory),
+            (exited(super::super::worker::NOT_CONFINED), "", Reason::Unavailable),
+            (exited(0), "", Reason::Unavailable),
+        ] {
+            let stop = reason(ExitStatus::from_raw(status), words);
+            assert_eq!(stop.reason, expected, "{status} {words}: {}", stop.message);
+        }
+    }
+
+    #[tokio::test]
+    async fn a_worker_that_cannot_be_started_is_told() {
+        let command = WorkerCommand { program: "/nowhere".into(), arguments: Vec::new() };
+        let (code, input) = (String::new(), serde_json::Value::Null);
+        let program = Program { code, input, memory_bytes: 1, output_bytes: 1 };
+        let mut log = Log::new(&crate::node::AttemptContext::alone());
+        let stop = Pool::new(command, 1).run(Tool::Jq, &program, &mut log).await;
+        assert_eq!(stop.expect_err("no worker").reason, Reason::Unavailable);
+    }
 }

@@ -105,7 +105,7 @@ async fn the_least_memory_is_enough_for_a_small_program() {
     for (language, code) in &DOUBLES[..2] {
         let input = json!({ "x": 21 });
         let config = json!({
-            "language": language, "code": code, "input_mapping": input, "memory_mb": 16,
+            "language": language, "code": code, "input_mapping": input, "memory_mb": 32,
         });
         let outcome = nodes.attempt("code", config, PATIENCE).await.outcome;
         assert_eq!(outcome, Ok(json!(42)), "{language}");

@@ -6,12 +6,17 @@ mod confine;
 mod javascript;
 #[cfg(target_os = "linux")]
 mod jq;
+#[cfg(target_os = "linux")]
+mod service;
 
 use std::process::ExitCode;
 
 /// What is said where a process cannot be confined.
 pub(super) const UNCONFINED: &str =
     "JavaScript and jq run on Linux only, where a process can be confined";
+
+/// How a worker ends that could not give up its rights: it runs nothing.
+pub(super) const NOT_CONFINED: i32 = 3;
 
 /// The whole environment of a worker: it is for the allocators. The one of Rust must not set memory aside
 /// in advance, which the limit of a program would not count. The one of C must not ask the system how to
@@ -22,14 +27,20 @@ pub(super) const ENVIRONMENT: [(&str, &str); 2] =
 /// Does something with the rights that programs have, and no more: for tests of the confinement itself.
 #[cfg(target_os = "linux")]
 pub fn confined(work: fn()) -> ExitCode {
-    confined::confined(move |_| work())
+    service::confined(move |_| work())
 }
 
 /// Serves programs that come on standard input until there are no more. This is all that a worker
 /// process does; it never returns to whoever started it with a program still running.
 #[cfg(target_os = "linux")]
 pub fn serve() -> ExitCode {
-    confined::confined(|memory| confined::work_off(&memory))
+    service::confined(|memory| service::work_off(&memory))
+}
+
+/// Refuses: without confinement nothing runs.
+#[cfg(not(target_os = "linux"))]
+pub fn confined(_: fn()) -> ExitCode {
+    serve()
 }
 
 /// Refuses: without confinement nothing runs.
@@ -37,63 +48,4 @@ pub fn serve() -> ExitCode {
 pub fn serve() -> ExitCode {
     tracing::error!("{UNCONFINED}");
     ExitCode::FAILURE
-}
-
-#[cfg(target_os = "linux")]
-mod confined {
-    use std::io;
-    use std::panic::{AssertUnwindSafe, catch_unwind};
-    use std::process::{ExitCode, exit};
-
-    use super::super::wire::{self, Frame, Work};
-    use super::super::{Stop, Tool};
-    use super::confine::{self, MemoryGauge};
-    use super::{javascript, jq};
-    use crate::limits::PROGRAM_STACK_BYTES;
-
-    /// Gives up all rights, then works on a thread of its own until that or the engine ends.
-    pub(super) fn confined(work: impl FnOnce(MemoryGauge) + Send + 'static) -> ExitCode {
-        let Ok(memory) = confine::renounce_files() else { return ExitCode::FAILURE };
-        let work = move || {
-            if confine::renounce_calls().is_err() {
-                exit(1);
-            }
-            work(memory);
-            exit(0);
-        };
-        let builder = std::thread::Builder::new().stack_size(PROGRAM_STACK_BYTES);
-        match builder.spawn(work) {
-            // A program that never ends must not outlive the engine.
-            Ok(_) => confine::await_hangup(),
-            Err(_) => return ExitCode::FAILURE,
-        }
-        ExitCode::SUCCESS
-    }
-
-    /// Runs what comes until the engine has gone.
-    pub(super) fn work_off(memory: &MemoryGauge) {
-        // What a panic says would be taken for last words.
-        std::panic::set_hook(Box::new(|_| ()));
-        let mut input = io::stdin().lock();
-        while let Some(work) = wire::read_work(&mut input) {
-            memory.limit(work.memory_bytes);
-            let ended = run(&work);
-            memory.release();
-            if wire::write(&mut io::stdout(), &ended).is_err() {
-                return;
-            }
-        }
-    }
-
-    fn run(work: &Work) -> Frame {
-        let ended = catch_unwind(AssertUnwindSafe(|| match work.tool {
-            Tool::Javascript => javascript::run(work),
-            Tool::Jq => jq::run(work),
-        }));
-        match ended.unwrap_or_else(|_| Err(Stop::violation("it broke its interpreter"))) {
-            Ok(json) if json.len() > work.output_bytes => Frame::Stopped(Stop::output()),
-            Ok(json) => Frame::Result(json),
-            Err(stop) => Frame::Stopped(stop),
-        }
-    }
 }
