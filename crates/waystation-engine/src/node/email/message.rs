@@ -82,7 +82,7 @@ pub(super) fn compose(
         builder = builder.header(ReplyTo::from(Mailboxes::from(reply_to)));
     }
     let files = files(settings.attachments)?;
-    let built = match parts(text_of(settings.body), settings.format, files) {
+    let built = match parts(&text_of(settings.body), settings.format, files) {
         Part::Single(part) => builder.singlepart(part),
         Part::Several(parts) => builder.multipart(parts),
     };
@@ -136,7 +136,7 @@ enum Part {
     Several(MultiPart),
 }
 
-fn parts(body: String, format: Format, files: Vec<SinglePart>) -> Part {
+fn parts(body: &str, format: Format, files: Vec<SinglePart>) -> Part {
     // A lone carriage return or line feed is read as an end of line by some servers only.
     let body = body.replace("\r\n", "\n").replace('\r', "\n");
     let body = match format {

@@ -1,5 +1,4 @@
-//! The stream that a conversation with a mail server runs on: each of its
-//! answers is bounded.
+//! The stream that a conversation with a mail server runs on: each of its answers is bounded.
 
 use std::fmt;
 use std::io;
