@@ -111,8 +111,8 @@ pub const EMAIL_BYTES_MAX: usize = 25 << 20;
 pub const EMAIL_RECIPIENTS: usize = 500;
 /// Attachments of one email; more fail the node.
 pub const EMAIL_ATTACHMENTS: usize = 100;
-/// Bytes that a mail server may say in one conversation; one that says more is hung up on.
-pub const MAIL_SERVER_BYTES: usize = 256 << 10;
+/// Bytes of one answer of a mail server; one that says more is hung up on.
+pub const MAIL_ANSWER_BYTES: usize = 8 << 10;
 /// How long a mail server may take for a message and its last word on it; then nobody knows whether it
 /// was sent, unless the message had not gone out whole.
 pub const MAIL_PATIENCE: Duration = Duration::from_secs(600);

@@ -282,10 +282,10 @@ mod tests {
         assert_eq!(config.engine.retention, None);
         assert_eq!(config.shutdown_grace, Duration::from_secs(3));
         assert_eq!(config.public_url.as_deref(), Some("https://flows.example"));
+        assert_eq!(config.python_component.parent(), Some("/opt/pythons".as_ref()));
         let config = read(&[("SMTP_HOST", "mail.example"), ("SMTP_PORT", "465")]).unwrap();
         let server = config.mail.server.unwrap();
         assert_eq!((server.host.as_str(), server.port), ("mail.example", 465));
-        assert_eq!(config.python_component.parent(), Some("/opt/pythons".as_ref()));
     }
 
     #[test]

@@ -102,13 +102,13 @@ mod tests {
 
     use super::*;
 
-    fn shown(given: Addresses) -> Result<Vec<String>, String> {
-        let found = mailboxes("to", Some(&given)).map_err(|failure| failure.message)?;
+    fn shown(given: &Addresses) -> Result<Vec<String>, String> {
+        let found = mailboxes("to", Some(given)).map_err(|failure| failure.message)?;
         Ok(found.iter().map(ToString::to_string).collect())
     }
 
     fn text(text: &str) -> Result<Vec<String>, String> {
-        shown(Addresses::Text(text.into()))
+        shown(&Addresses::Text(text.into()))
     }
 
     #[test]
@@ -127,7 +127,7 @@ mod tests {
             assert_eq!(text(given), Ok(expected), "{given}");
         }
         let list = Addresses::List(vec!["ada@x.org".into(), "Bob <bob@y.org>, c@z.org".into()]);
-        assert_eq!(shown(list).unwrap(), ["ada@x.org", "Bob <bob@y.org>", "c@z.org"]);
+        assert_eq!(shown(&list).unwrap(), ["ada@x.org", "Bob <bob@y.org>", "c@z.org"]);
     }
 
     #[test]

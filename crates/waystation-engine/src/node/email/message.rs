@@ -4,8 +4,10 @@
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use lettre::address::{Address, Envelope};
-use lettre::message::header::{Cc, ContentType, From, ReplyTo, To};
-use lettre::message::{Attachment, Mailbox, Mailboxes, Message, MultiPart, SinglePart};
+use lettre::message::header::{Cc, ContentTransferEncoding, ContentType, From, ReplyTo, To};
+use lettre::message::{
+    Attachment, Body, Mailbox, Mailboxes, MaybeString, Message, MultiPart, SinglePart,
+};
 use ring::digest::{SHA256, digest};
 use schemars::JsonSchema;
 use serde::Deserialize;
@@ -25,7 +27,6 @@ const SUBJECT_LETTERS: usize = 900;
 const FILENAME_LETTERS: usize = 255;
 
 /// A message ready to go out.
-#[derive(Debug)]
 pub(super) struct Outgoing {
     /// Who gets it, whoever of them is named in it.
     pub(super) envelope: Envelope,
@@ -81,7 +82,7 @@ pub(super) fn compose(
         builder = builder.header(ReplyTo::from(Mailboxes::from(reply_to)));
     }
     let files = files(settings.attachments)?;
-    let built = match parts(text_of(settings.body), settings.format, files) {
+    let built = match parts(&text_of(settings.body), settings.format, files) {
         Part::Single(part) => builder.singlepart(part),
         Part::Several(parts) => builder.multipart(parts),
     };
@@ -135,7 +136,7 @@ enum Part {
     Several(MultiPart),
 }
 
-fn parts(body: String, format: Format, files: Vec<SinglePart>) -> Part {
+fn parts(body: &str, format: Format, files: Vec<SinglePart>) -> Part {
     // A lone carriage return or line feed is read as an end of line by some servers only.
     let body = body.replace("\r\n", "\n").replace('\r', "\n");
     let body = match format {
@@ -184,7 +185,11 @@ impl File {
         let content_type = Some(content_type).filter(|text| !text.chars().any(char::is_control));
         let content_type = content_type.and_then(|text| ContentType::parse(text.trim()).ok());
         let content_type = content_type.ok_or_else(|| wrong("has a wrong `content_type`"))?;
-        Ok(Attachment::new(filename).body(bytes, content_type))
+        // Other encodings change the ends of lines.
+        let bytes = MaybeString::Binary(bytes);
+        let encoded = Body::new_with_encoding(bytes, ContentTransferEncoding::Base64);
+        let encoded = encoded.map_err(|_| wrong("cannot be encoded"))?;
+        Ok(Attachment::new(filename).body(encoded, content_type))
     }
 }
 

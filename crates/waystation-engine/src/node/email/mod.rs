@@ -107,11 +107,12 @@ impl Effect for Email {
         let reason = "waits for the mail server to take the message";
         let response = call.context.waiting(reason, delivered).await?;
         let said = response.message().collect::<Vec<_>>().join(" ");
-        Ok(completion(&outgoing, failure::words(&server, &format!("{} {said}", response.code()))))
+        let said = failure::words(&server, &format!("{} {said}", response.code()));
+        Ok(completion(&outgoing, &said))
     }
 }
 
-fn completion(outgoing: &Outgoing, server_response: String) -> Completion {
+fn completion(outgoing: &Outgoing, server_response: &str) -> Completion {
     let accepted: Vec<String> = outgoing.envelope.to().iter().map(ToString::to_string).collect();
     let mut details = Map::new();
     details.insert("message_id".into(), json!(outgoing.message_id));

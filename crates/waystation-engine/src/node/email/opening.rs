@@ -7,15 +7,13 @@ use waystation_core::error::{Code, Failure};
 
 use super::failure;
 use super::server::Server;
+use crate::limits::MAIL_ANSWER_BYTES;
 
 /// What a server says first.
 pub(super) const GREETING: &[u8] = b"220 ready\r\n";
 
 /// How the client introduces itself; its name is nobody's business.
 const HELLO: &[u8] = b"EHLO [127.0.0.1]\r\n";
-/// Bytes of one answer in the open; a longer one ends the conversation.
-const ANSWER_BYTES: usize = 16 << 10;
-
 /// Asks the server to begin with TLS; without it nothing is said.
 pub(super) async fn start_tls(server: &Server, stream: &mut TcpStream) -> Result<(), Failure> {
     expect(server, "the conversation", answer(server, stream).await?)?;
@@ -36,7 +34,7 @@ async fn say(server: &Server, stream: &mut TcpStream, command: &[u8]) -> Result<
 /// All lines of the next answer; the last one has no dash behind its number.
 async fn answer(server: &Server, stream: &mut TcpStream) -> Result<String, Failure> {
     let (mut bytes, mut line_start) = (Vec::new(), 0);
-    while bytes.len() < ANSWER_BYTES {
+    while bytes.len() < MAIL_ANSWER_BYTES {
         let byte = stream.read_u8().await.map_err(|error| failure::lost(server, &error))?;
         bytes.push(byte);
         if byte == b'\n' {

@@ -1,4 +1,4 @@
-//! The stream that a conversation with a mail server runs on: whatever it says is bounded.
+//! The stream that a conversation with a mail server runs on: each of its answers is bounded.
 
 use std::fmt;
 use std::io;
@@ -9,7 +9,7 @@ use std::task::{Context, Poll, ready};
 use lettre::transport::smtp::client::AsyncTokioStream;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-use crate::limits::MAIL_SERVER_BYTES;
+use crate::limits::MAIL_ANSWER_BYTES;
 
 /// Both directions of a connection.
 pub(super) trait Duplex: AsyncRead + AsyncWrite + Send + Sync + Unpin {}
@@ -22,13 +22,13 @@ pub(super) struct Wire {
     peer: SocketAddr,
     /// What is read before anything that comes from the server.
     first: &'static [u8],
-    /// How much more the server may say.
+    /// How much more the server may say before it is asked again.
     room: usize,
 }
 
 impl Wire {
     pub(super) fn new(stream: Box<dyn Duplex>, peer: SocketAddr, first: &'static [u8]) -> Wire {
-        Wire { stream, peer, first, room: MAIL_SERVER_BYTES }
+        Wire { stream, peer, first, room: MAIL_ANSWER_BYTES }
     }
 }
 
@@ -72,6 +72,7 @@ impl AsyncWrite for Wire {
         context: &mut Context<'_>,
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
+        self.room = MAIL_ANSWER_BYTES;
         Pin::new(&mut self.stream).poll_write(context, bytes)
     }
 

@@ -81,7 +81,7 @@ async fn what_is_wrong_with_whoever_calls_is_told_without_keys() {
         json!("12345 {{input.auth}}"),
     ] {
         // What is a template is found when the node runs.
-        let problems = lower("http", json!({ "url": "/", "auth": auth.clone() }));
+        let problems = lower("http", &json!({ "url": "/", "auth": auth.clone() }));
         if let Err(problems) = &problems {
             assert!(problems.iter().all(|problem| problem.starts_with("auth")), "{problems:?}");
         }
@@ -156,9 +156,9 @@ async fn redirects_are_followed_unless_told_otherwise() {
 
 #[test]
 fn effort_and_problems_are_known_when_it_is_saved() {
-    let lowered = lower("webhook", json!({ "url": "/", "timeout": 5, "retries": 1 })).unwrap();
+    let lowered = lower("webhook", &json!({ "url": "/", "timeout": 5, "retries": 1 })).unwrap();
     assert_eq!((lowered.timeout_ms, lowered.retry.attempts), (5_000, 2));
-    let lowered = lower("http", json!({ "url": "{{input.url}}" })).unwrap();
+    let lowered = lower("http", &json!({ "url": "{{input.url}}" })).unwrap();
     assert_eq!(
         (lowered.kind.as_str(), lowered.timeout_ms, lowered.retry.attempts),
         ("http", 30_000, 4)
@@ -170,7 +170,7 @@ fn effort_and_problems_are_known_when_it_is_saved() {
         (json!({ "url": "/", "spread": true }), "'spread' was unexpected"),
         (json!({ "url": "/", "response_limit": 0 }), "response_limit: 0 is less than the minimum"),
     ] {
-        let problems = lower("http", config).unwrap_err().join("\n");
+        let problems = lower("http", &config).unwrap_err().join("\n");
         assert!(problems.contains(expected), "{problems}");
     }
 }

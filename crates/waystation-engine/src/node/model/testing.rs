@@ -119,9 +119,9 @@ pub(in crate::node) fn prompt(script: &Scripted) -> String {
 }
 
 /// A node of a definition as the plan has it.
-pub(in crate::node) fn lower(name: &str, config: Value) -> Result<Lowered, Problems> {
+pub(in crate::node) fn lower(name: &str, config: &Value) -> Result<Lowered, Problems> {
     let registry = Registry::standard(Arc::new(open_client()), Arc::default());
-    registry.catalog().lower(name, fields(&config)).expect("a type of this name")
+    registry.catalog().lower(name, fields(config)).expect("a type of this name")
 }
 
 /// What a node of a definition gives, asked of these models.

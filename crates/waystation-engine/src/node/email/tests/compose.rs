@@ -14,7 +14,7 @@ fn composed(config: Value) -> Result<Outgoing, Failure> {
 }
 
 /// The letter with other settings, as it is sent, without its date and what is drawn by lot.
-fn sent(settings: Value) -> String {
+fn sent(settings: &Value) -> String {
     let mut config = letter();
     for (name, value) in settings.as_object().expect("settings") {
         config[name] = value.clone();
@@ -32,17 +32,17 @@ fn sent(settings: Value) -> String {
     named.fold(text, |text, (index, boundary)| text.replace(boundary, &format!("B{index}")))
 }
 
-fn refused(settings: Value) -> String {
+fn refused(settings: &Value) -> String {
     let mut config = letter();
     for (name, value) in settings.as_object().expect("settings") {
         config[name] = value.clone();
     }
-    composed(config).expect_err("refused").message
+    composed(config).err().expect("refused").message
 }
 
 #[test]
 fn a_plain_letter() {
-    insta::assert_snapshot!(sent(json!({})));
+    insta::assert_snapshot!(sent(&json!({})));
 }
 
 #[test]
@@ -52,7 +52,7 @@ fn everybody_named_and_some_unnamed() {
         "from": "Other <other@x.org>", "reply_to": "help@x.org", "subject": "Grüße an alle\n",
         "body": "Schöne Grüße",
     });
-    insta::assert_snapshot!(sent(settings.clone()));
+    insta::assert_snapshot!(sent(&settings));
     let outgoing = composed(settings).unwrap();
     let to: Vec<String> = outgoing.envelope.to().iter().map(Address::to_string).collect();
     assert_eq!(to, ["ada@x.org", "bob@y.org", "carl@y.org", "eve@z.org"]);
@@ -62,13 +62,13 @@ fn everybody_named_and_some_unnamed() {
 #[test]
 fn html_has_a_text_beside_it() {
     insta::assert_snapshot!(sent(
-        json!({ "body": "<p>Hi <b>Ada</b></p><p>Bye</p>", "format": "html" })
+        &json!({ "body": "<p>Hi <b>Ada</b></p><p>Bye</p>", "format": "html" })
     ));
 }
 
 #[test]
 fn attachments_are_made_of_values() {
-    insta::assert_snapshot!(sent(json!({
+    insta::assert_snapshot!(sent(&json!({
         "body": { "a": 1 },
         "attachments": [
             { "filename": "a.txt", "content": "text\n" },
@@ -95,7 +95,7 @@ fn nothing_begins_a_header_or_a_command() {
         (json!({ "subject": "a\r\nBcc: eve@z.org" }), "`subject` has a line break"),
         (json!({ "to": "ada@x.org\r\nRCPT TO:<eve@z.org>" }), "`to` has a line break"),
         (json!({ "cc": ["a\n <a@x.org>"] }), "`cc` has a line break"),
-        (json!({ "bcc": "a@x.org\n" }), "`bcc` has a line break"),
+        (json!({ "bcc": "a\n@x.org" }), "`bcc` has a line break"),
         (json!({ "from": "a@x.org\nX: y" }), "`from` has a line break"),
         (json!({ "reply_to": "a\u{0}@x.org" }), "`reply_to` has a line break"),
         (
@@ -107,11 +107,11 @@ fn nothing_begins_a_header_or_a_command() {
             "`attachments.0` has a wrong `content_type`",
         ),
     ] {
-        let message = refused(settings);
+        let message = refused(&settings);
         assert!(message.contains(expected), "{message}");
     }
     // What ends a message on the wire does not end it in its text.
-    let text = sent(json!({ "body": "a\r.\rb\n.\nMAIL FROM:<eve@z.org>" }));
+    let text = sent(&json!({ "body": "a\r.\rb\n.\nMAIL FROM:<eve@z.org>" }));
     assert!(text.ends_with("\n\na\n.\nb\n.\nMAIL FROM:<eve@z.org>"), "{text}");
 }
 
@@ -132,11 +132,11 @@ fn what_is_missing_or_wrong_is_named() {
         (json!({ "attachments": [{ "filename": "a", "content_base64": "?" }] }), "is no base64"),
         (json!({ "attachments": [{ "filename": "", "content": "b" }] }), "needs a `filename`"),
     ] {
-        let message = refused(settings);
+        let message = refused(&settings);
         assert!(message.contains(expected), "{message}");
     }
     let settings = serde_json::from_value(letter()).unwrap();
-    let message = compose(settings, None, "key").unwrap_err().message;
+    let message = compose(settings, None, "key").err().expect("no sender").message;
     assert!(message.ends_with("`from` is missing, and SMTP_FROM is not set"), "{message}");
 }
 
@@ -153,6 +153,6 @@ fn messages_and_their_parts_are_bounded() {
         for (name, value) in settings.as_object().unwrap() {
             config[name] = value.clone();
         }
-        assert_eq!(composed(config).unwrap_err().code, Code::LimitExceeded);
+        assert_eq!(composed(config).err().expect("too much").code, Code::LimitExceeded);
     }
 }

@@ -11,8 +11,8 @@ pub(super) enum Act {
     Say(&'static str),
     /// The connection is closed.
     Cut,
-    /// This is said, and the connection is closed in the middle of what follows.
-    SayAndCut(&'static str),
+    /// This is said, and the connection is closed after so many bytes of what follows.
+    SayAndCut(&'static str, usize),
 }
 
 /// What a server that is in order says.
@@ -80,9 +80,9 @@ async fn converse(
                     let _ = stream.get_mut().write_all(format!("{said}\r\n").as_bytes()).await;
                 }
                 Act::Cut => return,
-                Act::SayAndCut(said) => {
+                Act::SayAndCut(said, bytes) => {
                     let _ = stream.get_mut().write_all(format!("{said}\r\n").as_bytes()).await;
-                    let _ = stream.read_exact(&mut [0; 100]).await;
+                    let _ = stream.read_exact(&mut vec![0; bytes]).await;
                     return;
                 }
             }

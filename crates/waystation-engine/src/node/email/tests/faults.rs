@@ -47,7 +47,7 @@ async fn a_connection_that_breaks_before_the_message_is_out_is_made_again() {
 #[tokio::test]
 async fn a_connection_that_breaks_within_the_message_is_made_again() {
     let fake = Fake::start(|line| match line {
-        "DATA" => Act::SayAndCut("354 go on"),
+        "DATA" => Act::SayAndCut("354 go on", 100),
         line => usual(line),
     });
     let fake = fake.await;
@@ -60,7 +60,7 @@ async fn a_connection_that_breaks_within_the_message_is_made_again() {
 
 #[tokio::test]
 async fn what_may_have_been_sent_is_not_sent_again() {
-    for fault in [|| Act::Cut, || Act::Say("what?"), || Act::SayAndCut("250-and")] {
+    for fault in [|| Act::Cut, || Act::Say("what?"), || Act::SayAndCut("250-and", 0)] {
         let (failure, fake) = failing(".", fault).await;
         assert_eq!((failure.code, failure.class), (Code::DeliveryUnknown, Class::Fatal));
         assert!(failure.message.starts_with("It is not known whether the email was sent"));

@@ -2,7 +2,8 @@
 
 use std::io::{BufRead, BufReader};
 use std::path::PathBuf;
-use std::process::{Child, ChildStdout, Command, Stdio};
+use std::process::{Child, Command, Stdio};
+use std::sync::mpsc::{Receiver, channel};
 
 use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
 use serde_json::{Value, json};
@@ -17,7 +18,8 @@ const PASSWORD: &str = "pw-äö 1";
 struct Mail {
     port: String,
     child: Child,
-    said: BufReader<ChildStdout>,
+    /// What it says, line by line.
+    said: Receiver<String>,
     files: TempDir,
 }
 
@@ -33,10 +35,14 @@ impl Mail {
         let mut command = Command::new(python);
         command.args([script, security, password, &certificate, &key]).stdout(Stdio::piped());
         let mut child = command.spawn().expect("the mail server starts");
-        let mut said = BufReader::new(child.stdout.take().expect("its output"));
-        let mut port = String::new();
-        said.read_line(&mut port).expect("its port");
-        Mail { port: port.trim().to_owned(), child, said, files }
+        let lines = BufReader::new(child.stdout.take().expect("its output")).lines();
+        let (tell, said) = channel();
+        // It says a message before it has accepted it, and waits until somebody listens.
+        std::thread::spawn(move || {
+            lines.map_while(Result::ok).all(|line| tell.send(line).is_ok());
+        });
+        let port = said.recv().expect("its port");
+        Mail { port, child, said, files }
     }
 
     fn authority(&self) -> String {
@@ -44,10 +50,9 @@ impl Mail {
     }
 
     /// The next message that it took.
-    fn message(&mut self) -> Value {
-        let mut line = String::new();
-        self.said.read_line(&mut line).expect("a line");
-        serde_json::from_str(&line).expect("a message")
+    fn message(&self) -> Value {
+        let line = self.said.recv().expect("a message");
+        serde_json::from_str(&line).expect("JSON")
     }
 
     fn settings<'a>(&'a self, security: &'a str, authority: &'a str) -> Vec<(&'a str, &'a str)> {
@@ -104,7 +109,7 @@ fn output(outcome: Outcome) -> (Value, Value) {
 #[tokio::test]
 async fn a_message_is_sent_in_every_manner_with_a_login() {
     for security in ["starttls", "tls", "none"] {
-        let mut mail = Mail::start(security, PASSWORD);
+        let mail = Mail::start(security, PASSWORD);
         let authority = mail.authority();
         let email = by_settings(&mail.settings(security, &authority));
         let (output, details) = output(send(&email, letter()).await);
@@ -124,7 +129,7 @@ async fn a_message_is_sent_in_every_manner_with_a_login() {
 
 #[tokio::test]
 async fn a_node_may_have_a_server_of_its_own() {
-    let mut mail = Mail::start("starttls", PASSWORD);
+    let mail = Mail::start("starttls", PASSWORD);
     let authority = mail.authority();
     let email = by_settings(&[("SMTP_CA_FILE", &authority)]);
     let mut config = letter();
@@ -138,7 +143,7 @@ async fn a_node_may_have_a_server_of_its_own() {
 
 #[tokio::test]
 async fn a_large_attachment_arrives_as_it_is() {
-    let mut mail = Mail::start("tls", "");
+    let mail = Mail::start("tls", "");
     let authority = mail.authority();
     let mut settings = mail.settings("tls", &authority);
     settings.retain(|(name, _)| !["SMTP_USERNAME", "SMTP_PASSWORD"].contains(name));
