@@ -12,7 +12,7 @@ use waystation_core::plan::{
     Budget, Dialect, Edge, Join, Missing, Node, OnFailure, PLAN_FORMAT, Plan, Retry, Shape, When,
 };
 use waystation_engine::driver::plans::source_key;
-use waystation_engine::driver::{Engine, Parts, Settings, Submission};
+use waystation_engine::driver::{Engine, NoLibrary, Origin, Parts, Settings, Submission};
 use waystation_engine::egress::{HttpClient, Policy, Reach};
 use waystation_engine::node::Registry;
 use waystation_engine::secret::{Sealer, Vault};
@@ -75,6 +75,7 @@ pub(crate) async fn one(data: &Path, nodes: u32, out: &mut dyn Write) -> Result<
             name: None,
             input: json!({ "original_input": 1 }),
             warnings: Vec::new(),
+            origin: Origin::default(),
         };
         let run = engine.submit(submission).await?.finished.wait().await?;
         run_ms = run_ms.min(milliseconds(started));
@@ -103,6 +104,8 @@ fn engine(data: &Path) -> Result<Engine> {
         client,
         webhook_key: None,
         outputs: None,
+        library: Arc::new(NoLibrary),
+        links: None,
         settings: Settings { is_resident: false, ..Settings::default() },
     }))
 }

@@ -226,6 +226,7 @@ mod tests {
             dialect,
             shape: Shape::Queue { items: Vec::new() },
             nodes: Vec::new(),
+            results: Vec::new(),
             variables: Map::from_iter([("x".into(), "\"dialect\":".repeat(padding).into())]),
             missing: Missing::Fail,
             on_failure: OnFailure::Stop,
