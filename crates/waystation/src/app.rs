@@ -78,7 +78,7 @@ impl App {
             redis: config.redis.clone(),
             settings: config.models,
         }));
-        let mut registry = Registry::standard(Arc::clone(&client), Arc::clone(&models));
+        let mut registry = Registry::standard(&client, &models);
         registry.connect_mail(client.clone(), trusted_client.clone(), config.mail);
         if let Some(directory) = config.sqlite_dir {
             registry.open_files(Arc::clone(&client), Files::below(directory, config.data));

@@ -79,7 +79,7 @@ fn used() -> Usage {
 
 fn engine(store: Arc<dyn Store>, probe: &Arc<Probe>, settings: Settings) -> Engine {
     let client = Arc::new(HttpClient::new(Policy::new(Reach::PublicOnly)).unwrap());
-    let mut registry = Registry::standard(Arc::clone(&client), Arc::default());
+    let mut registry = Registry::standard(&client, &Arc::default());
     registry.add("probe", NodeType::Effect(Arc::clone(probe) as Arc<dyn Effect>));
     let sealer = Sealer::from_key_text(&"7".repeat(64)).unwrap();
     let vault = Arc::new(Vault::new(sealer, Arc::clone(&store)));

@@ -68,7 +68,7 @@ fn until(moment: &str) -> Result<u64, Failure> {
 }
 
 fn milliseconds(seconds: f64) -> Result<u64, Failure> {
-    if !(seconds >= 0.0) {
+    if seconds.is_nan() || seconds < 0.0 {
         return Err(invalid("delay", "`delay_seconds` must not be negative"));
     }
     // What is not zero does not become it; casting bounds what is too large.

@@ -195,7 +195,7 @@ mod tests {
 
     fn registry() -> Registry {
         let client = HttpClient::new(Policy::new(Reach::AnyButMetadata)).expect("a client");
-        let mut registry = Registry::standard(Arc::new(client), Arc::default());
+        let mut registry = Registry::standard(&Arc::new(client), &Arc::default());
         // The program adds it, with its sandbox.
         registry.describe(code::spec(true));
         registry.add("code", NodeType::Pure(|_| Ok(Value::Null.into())));

@@ -143,12 +143,12 @@ pub struct Registry {
 
 impl Registry {
     /// The types that the engine comes with.
-    pub fn standard(client: Arc<HttpClient>, models: Arc<Models>) -> Registry {
+    pub fn standard(client: &Arc<HttpClient>, models: &Arc<Models>) -> Registry {
         let mut registry = Registry { types: HashMap::new(), catalog: Arc::default() };
         registry.add_flow();
         registry.add_values();
-        registry.add_models(&client, &models);
-        registry.add_services(&client);
+        registry.add_models(client, models);
+        registry.add_services(client);
         registry
     }
 

@@ -114,7 +114,7 @@ pub fn choices_of(config: &Value) -> Vec<String> {
 }
 
 /// How a decision ends a wait, whose settings are as the plan has them.
-pub fn decided(config: &Value, choice: Option<&str>, data: Value) -> Result<Ending, String> {
+pub fn decided(config: &Value, choice: Option<&str>, data: &Value) -> Result<Ending, String> {
     let known = choices_of(config);
     let choice = match (choice, known.as_slice()) {
         (Some(choice), _) => known.iter().find(|known| *known == choice),
@@ -153,14 +153,14 @@ mod tests {
     #[test]
     fn a_decision_is_one_of_the_choices() {
         let own = json!({ "choices": ["now", "later"] });
-        let approved = decided(&json!({}), Some("approved"), Value::Null);
+        let approved = decided(&json!({}), Some("approved"), &Value::Null);
         assert_eq!(approved, Ok(ending("approved")));
-        assert!(decided(&json!({}), None, Value::Null).is_err());
+        assert!(decided(&json!({}), None, &Value::Null).is_err());
         let only = json!({ "choices": ["go"] });
-        assert_eq!(decided(&only, None, Value::Null), Ok(ending("go")));
-        assert_eq!(decided(&own, Some("later"), Value::Null), Ok(ending("later")));
+        assert_eq!(decided(&only, None, &Value::Null), Ok(ending("go")));
+        assert_eq!(decided(&own, Some("later"), &Value::Null), Ok(ending("later")));
         assert_eq!(
-            decided(&own, Some("never"), Value::Null),
+            decided(&own, Some("never"), &Value::Null),
             Err("the choices are now, later".into())
         );
     }

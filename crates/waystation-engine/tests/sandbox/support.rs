@@ -34,7 +34,7 @@ impl Nodes {
         let worker = WorkerCommand { program, arguments: Vec::new() };
         let sandbox = Arc::new(Sandbox::new(worker, Python::new(python_directory())));
         let client = HttpClient::new(Policy::new(Reach::AnyButMetadata)).expect("a client");
-        let mut registry = Registry::standard(Arc::new(client), Arc::default());
+        let mut registry = Registry::standard(&Arc::new(client), &Arc::default());
         registry.add_programs(&sandbox);
         Nodes { registry }
     }

@@ -268,16 +268,16 @@ mod tests {
 
     use super::*;
 
-    fn read(source: Value) -> Result<Vec<Trigger>, Vec<String>> {
+    fn read(source: &Value) -> Result<Vec<Trigger>, Vec<String>> {
         let mut issues = Issues::default();
-        let triggers = parse(Some(&source), &mut issues);
+        let triggers = parse(Some(source), &mut issues);
         let texts: Vec<String> = issues.errors.iter().map(ToString::to_string).collect();
         if texts.is_empty() { Ok(triggers) } else { Err(texts) }
     }
 
     #[test]
     fn defaults_are_filled_in() {
-        let triggers = read(json!([
+        let triggers = read(&json!([
             { "type": "schedule", "cron": "0 3 * * *" },
             { "type": "webhook", "path": "/orders/new/" },
         ]));
@@ -294,7 +294,7 @@ mod tests {
 
     #[test]
     fn what_is_wrong_is_said_where() {
-        let problems = read(json!([
+        let problems = read(&json!([
             { "type": "timer" },
             { "type": "schedule", "cron": "* * * * *", "missed": "later", "zone": "UTC" },
             { "type": "webhook", "path": "a/../b" },

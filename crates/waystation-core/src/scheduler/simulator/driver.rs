@@ -199,7 +199,7 @@ impl<'a> Driver<'a> {
 
     /// Every other wait has a moment.
     fn suspend(&mut self, node: NodeIndex, attempt: u32) {
-        let until = (node % 2 == 0).then(|| self.disk.now + self.random.below(900));
+        let until = node.is_multiple_of(2).then(|| self.disk.now + self.random.below(900));
         let then = match self.world.attempt(node, attempt) {
             Ok(port) => {
                 Ending::Completed { output: Value::Null.into(), port: port.map(Into::into) }

@@ -377,7 +377,7 @@ impl Live {
         };
         let attempt = self.run.nodes[node as usize].attempts;
         let config = &program.plan.nodes[node as usize].config;
-        let ending = wait::decided(config, choice.as_deref(), data);
+        let ending = wait::decided(config, choice.as_deref(), &data);
         let ending = ending.map_err(|problem| Error::new(Code::RequestInvalid, problem))?;
         Ok(Fact::ended(node, attempt, ending))
     }

@@ -179,8 +179,8 @@ fn effort_and_problems_are_known_when_it_is_saved() {
 fn the_schemas_tell_the_usual_methods() {
     let schema = |kind: &str| {
         let registry = crate::node::Registry::standard(
-            Arc::new(crate::egress::testing::open_client()),
-            Arc::default(),
+            &Arc::new(crate::egress::testing::open_client()),
+            &Arc::default(),
         );
         registry.catalog().get(kind).expect("a type").schema.clone()
     };

@@ -120,13 +120,13 @@ pub(in crate::node) fn prompt(script: &Scripted) -> String {
 
 /// A node of a definition as the plan has it.
 pub(in crate::node) fn lower(name: &str, config: &Value) -> Result<Lowered, Problems> {
-    let registry = Registry::standard(Arc::new(open_client()), Arc::default());
+    let registry = Registry::standard(&Arc::new(open_client()), &Arc::default());
     registry.catalog().lower(name, fields(config)).expect("a type of this name")
 }
 
 /// What a node of a definition gives, asked of these models.
 pub(in crate::node) async fn run(name: &str, config: Value, models: Arc<Models>) -> Outcome {
-    let registry = Registry::standard(Arc::new(open_client()), models);
+    let registry = Registry::standard(&Arc::new(open_client()), &models);
     let lowered = registry.catalog().lower(name, fields(&config)).expect("a type of this name");
     let lowered = lowered.expect("good settings");
     let Some(NodeType::Effect(effect)) = registry.get(&lowered.kind) else {
