@@ -1,8 +1,8 @@
 //! User code: programs of those who write workflows, run where they can do no harm.
 //!
-//! - [`pool`]: workers, which are confined processes of this program, and who waits for one
-//! - [`worker`]: what happens inside such a process: JavaScript and jq
-//! - [`python`]: CPython as WebAssembly, in this process
+//! - `pool`: workers, which are confined processes of this program, and who waits for one
+//! - `worker`: what happens inside such a process: JavaScript and jq
+//! - `python`: CPython as WebAssembly, in this process
 //!
 //! A program has no files, no network, no environment and no other processes. Its time is that of its
 //! attempt: dropping the call stops it. Its memory, its result and what it says are bounded.
