@@ -172,10 +172,12 @@ async fn what_does_not_wait_cannot_be_decided() {
     let choice = json!({ "choice": "approved" });
     let nodes = [gives("a", "A"), node("ask", "wait", json!({}))];
     let job = waiting(&server, &flow(&nodes, &["a -> ask"])).await;
-    for node in ["a", "nope"] {
-        let (status, reply) = signal(&server, &job, node, &choice).await;
-        let detail = format!("Node {node} does not wait for a decision");
-        assert_eq!((status, &reply["detail"]), (409, &json!(detail)));
+    for (node, status, detail) in [
+        ("a", 409, "Node a does not wait for a decision"),
+        ("nope", 404, "The run has no node nope"),
+    ] {
+        let (replied, reply) = signal(&server, &job, node, &choice).await;
+        assert_eq!((replied, &reply["detail"]), (status, &json!(detail)));
     }
     assert_eq!(signal(&server, "nope", "ask", &choice).await.0, 404);
     let path = format!("/api/v1/jobs/{job}/cancel");

@@ -2,15 +2,13 @@
 
 use std::sync::Arc;
 
-use base64::Engine;
-use base64::engine::general_purpose::STANDARD;
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 use waystation_core::error::Failure;
 
 use super::SourceType;
 use super::answer::Answer;
 use super::failure::refused;
-use super::settings::{Auth, Settings, invalid};
+use super::settings::{Settings, invalid};
 use crate::egress::HttpClient;
 use crate::node::{Call, Completion, Effect, Outcome, http};
 
@@ -42,24 +40,10 @@ fn request(settings: Settings) -> Result<Value, Failure> {
         return Err(invalid("method: any but GET and HEAD needs `write: true`"));
     }
     let url = settings.endpoint.ok_or_else(|| invalid("endpoint: is missing"))?;
-    let mut headers = settings.headers.unwrap_or_default();
-    settings.auth.into_iter().for_each(|auth| add_auth(auth, &mut headers));
     Ok(json!({
-        "method": method, "url": url, "headers": headers, "params": settings.params,
-        "body": settings.body,
+        "method": method, "url": url, "headers": settings.headers, "params": settings.params,
+        "auth": settings.auth, "body": settings.body,
     }))
-}
-
-fn add_auth(auth: Auth, headers: &mut Map<String, Value>) {
-    let (name, value) = match auth {
-        Auth::Basic { username, password } => {
-            let pair = STANDARD.encode(format!("{username}:{password}"));
-            ("Authorization".to_owned(), format!("Basic {pair}"))
-        }
-        Auth::Bearer { token } => ("Authorization".to_owned(), format!("Bearer {token}")),
-        Auth::ApiKey { key, header } => (header.unwrap_or_else(|| "X-API-Key".to_owned()), key),
-    };
-    headers.insert(name, Value::String(value));
 }
 
 /// The items of an array, or the one value that there is. A row that is no object becomes one.

@@ -6,6 +6,7 @@ use serde_json::{Map, Value};
 use waystation_core::error::{Code, Failure};
 
 use crate::limits::{SOURCE_PARAMETERS, SOURCE_QUERY_BYTES, SOURCE_ROWS, SOURCE_ROWS_MAX};
+use crate::node::http;
 
 /// What kind of source it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
@@ -74,18 +75,6 @@ pub(super) enum Parameters {
     Named(Map<String, Value>),
 }
 
-/// Who asks an API.
-#[derive(Clone, Deserialize, JsonSchema)]
-#[serde(tag = "type", rename_all = "snake_case", deny_unknown_fields)]
-pub(super) enum Auth {
-    /// A name and a password.
-    Basic { username: String, password: String },
-    /// A token, as `Authorization: Bearer`.
-    Bearer { token: String },
-    /// A key in a header of its own, by default `X-API-Key`.
-    ApiKey { key: String, header: Option<String> },
-}
-
 /// A text in SQL, a command, or an object.
 #[derive(JsonSchema)]
 #[serde(untagged)]
@@ -132,7 +121,8 @@ pub(super) struct Settings {
     #[serde(default)]
     pub(super) body: Value,
     /// `api`: who asks.
-    pub(super) auth: Option<Auth>,
+    #[schemars(with = "Option<http::Auth>")]
+    pub(super) auth: Option<Value>,
     /// `mongodb`: the values that the templates of the query have; made when a definition is read.
     #[serde(default)]
     #[schemars(skip)]

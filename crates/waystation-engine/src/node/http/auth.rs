@@ -18,7 +18,7 @@ const KEY_HEADER: &str = "X-API-Key";
 /// Who calls.
 #[derive(Deserialize, JsonSchema)]
 #[serde(tag = "type", rename_all = "snake_case", deny_unknown_fields)]
-pub(super) enum Auth {
+pub(in crate::node) enum Auth {
     /// A name and a password.
     Basic {
         /// The name.

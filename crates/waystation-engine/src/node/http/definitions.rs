@@ -164,10 +164,10 @@ fn effort_and_problems_are_known_when_it_is_saved() {
         ("http", 30_000, 4)
     );
     for (config, expected) in [
-        (json!({}), "\"url\" is a required property"),
+        (json!({}), "url: it is required"),
         (json!({ "url": "/", "method": "FETCH" }), "method: Invalid HTTP method: FETCH"),
         (json!({ "url": "/", "expected_status": "ok" }), "expected_status: \"ok\" is no status"),
-        (json!({ "url": "/", "spread": true }), "'spread' was unexpected"),
+        (json!({ "url": "/", "spread": true }), "spread: there is no such setting"),
         (json!({ "url": "/", "response_limit": 0 }), "response_limit: 0 is less than the minimum"),
     ] {
         let problems = lower("http", &config).unwrap_err().join("\n");

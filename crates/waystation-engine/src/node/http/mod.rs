@@ -20,6 +20,7 @@ use async_trait::async_trait;
 
 use super::{Call, Effect, Outcome};
 use crate::egress::{HttpClient, Request, Response, SendError};
+pub(super) use auth::Auth;
 use outcome::Reading;
 pub(crate) use outcome::{
     content, cut_quotation, header_fields, may_pass, retry_after_ms, send_failure, text,

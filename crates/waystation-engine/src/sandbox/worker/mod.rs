@@ -34,7 +34,7 @@ pub fn confined(work: fn()) -> ExitCode {
 /// process does; it never returns to whoever started it with a program still running.
 #[cfg(target_os = "linux")]
 pub fn serve() -> ExitCode {
-    service::confined(|memory| service::work_off(&memory))
+    service::confined(service::work_off)
 }
 
 /// Refuses: without confinement nothing runs.

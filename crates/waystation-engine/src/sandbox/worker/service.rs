@@ -11,13 +11,14 @@ use super::{NOT_CONFINED, javascript, jq};
 use crate::limits::PROGRAM_STACK_BYTES;
 
 /// Gives up all rights, then works on a thread of its own until that or the engine ends.
-pub(super) fn confined(work: impl FnOnce(MemoryGauge) + Send + 'static) -> ExitCode {
+pub(super) fn confined(work: impl FnOnce(&MemoryGauge) + Send + 'static) -> ExitCode {
     let Ok(memory) = confine::renounce_files() else { exit(NOT_CONFINED) };
     let work = move || {
         if confine::renounce_calls().is_err() {
             exit(NOT_CONFINED);
         }
-        work(memory);
+        // The gauge is never dropped: closing its file is one of the calls that are given up.
+        work(&memory);
         exit(0);
     };
     let builder = std::thread::Builder::new().stack_size(PROGRAM_STACK_BYTES);
