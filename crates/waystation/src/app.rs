@@ -10,6 +10,7 @@ use waystation_engine::egress::{HttpClient, Policy, Reach};
 use waystation_engine::event::redis::OutputSink;
 use waystation_engine::event::signature::SigningKey;
 use waystation_engine::node::Registry;
+use waystation_engine::node::catalog::Catalog;
 use waystation_engine::node::data_source::Files;
 use waystation_engine::provider::installed::Installed;
 use waystation_engine::provider::models::{ModelParts, Models};
@@ -165,6 +166,14 @@ async fn key_file(config: &Config, store: &dyn Store) -> Result<PathBuf, Error> 
         return Err(Error::new(Code::SecretUnreadable, text));
     }
     Ok(path)
+}
+
+/// The node types that definitions may use, for those who only read definitions.
+pub fn catalog(config: &Config) -> Result<Arc<Catalog>, Error> {
+    let client = Arc::new(http_client(config.egress.clone())?);
+    let mut registry = Registry::standard(&client, &Arc::default());
+    registry.add_programs(&sandbox(config.python_component.clone())?);
+    Ok(Arc::clone(registry.catalog()))
 }
 
 /// Where user code runs: in workers of this very program, and in the Python that lies there, if any.

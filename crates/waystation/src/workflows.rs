@@ -9,7 +9,6 @@ use waystation_core::dialect::graph::issue::{Issue, Issues};
 use waystation_core::dialect::graph::{Compiled, compile};
 use waystation_core::error::{Code, Error};
 use waystation_core::plan::Plan;
-use waystation_core::run::Run;
 use waystation_core::time::rfc3339;
 use waystation_engine::driver::plans::{self, Plans, source_key};
 use waystation_engine::driver::{Library, Origin, Stored, Submission, Submitted};
@@ -20,12 +19,13 @@ use waystation_engine::store::{
 };
 
 use crate::app::App;
+use crate::begin::Begun;
 use crate::triggers;
 
 /// The namespace of all runs of stored workflows.
 pub const NAMESPACE: &str = WORKFLOWS;
-/// The namespace of runs that try something out.
-const TEST_NAMESPACE: &str = "workflow-tests";
+/// The namespace of runs of definitions that are not kept: no list of jobs and no sum counts them.
+const ONCE_NAMESPACE: &str = "workflows-once";
 
 /// Fields of a definition that the server itself writes: what a caller sends back of them is dropped.
 pub const OWN_FIELDS: [&str; 7] =
@@ -63,21 +63,25 @@ pub struct Saved {
 
 /// Checks a definition, without keeping it.
 pub fn check(app: &App, source: &Value) -> Result<Compiled, Refusal> {
-    compile(source, app.engine.catalog(), app.steps_max).map_err(Refusal::Invalid)
+    let read = read(source, app.engine.catalog(), app.steps_max).map_err(Refusal::Invalid)?;
+    Ok(read.0)
 }
 
 /// A definition with its triggers, or all that is wrong with either.
-fn read(app: &App, source: &Value) -> Result<(Definition, Vec<NewTrigger>, Vec<Issue>), Refusal> {
-    let compiled = check(app, source);
+pub fn read(
+    source: &Value,
+    catalog: &Catalog,
+    steps_max: usize,
+) -> Result<(Compiled, Vec<NewTrigger>), Vec<Issue>> {
+    let compiled = compile(source, catalog, steps_max);
     let parsed = Definition::parse(source, &mut Issues::default());
     match (compiled, triggers::of(&parsed)) {
-        (Ok(compiled), Ok(triggers)) => Ok((compiled.definition, triggers, compiled.warnings)),
-        (Ok(_), Err(issues)) => Err(Refusal::Invalid(issues)),
-        (Err(Refusal::Invalid(mut issues)), Err(more)) => {
+        (Ok(compiled), Ok(triggers)) => Ok((compiled, triggers)),
+        (Ok(_), Err(issues)) | (Err(issues), Ok(_)) => Err(issues),
+        (Err(mut issues), Err(more)) => {
             issues.extend(more);
-            Err(Refusal::Invalid(issues))
+            Err(issues)
         }
-        (Err(refusal), _) => Err(refusal),
     }
 }
 
@@ -89,7 +93,8 @@ pub async fn save(
     source: Value,
 ) -> Result<Saved, Refusal> {
     let source = without_own_fields(source);
-    let (definition, triggers, warnings) = read(app, &source)?;
+    let read = read(&source, app.engine.catalog(), app.steps_max);
+    let (Compiled { definition, warnings, .. }, triggers) = read.map_err(Refusal::Invalid)?;
     let at = now_ms();
     let change = WorkflowChange {
         id,
@@ -225,8 +230,8 @@ fn define(app: &App, row: &WorkflowRow) -> Result<Arc<plans::Definition>, Refusa
     })
 }
 
-/// Runs a definition once, without keeping it, and waits for the end.
-pub async fn try_once(app: &App, source: &Value, input: Value) -> Result<Arc<Run>, Refusal> {
+/// Begins a run of a definition that is not kept.
+pub async fn begin_once(app: &App, source: &Value, input: Value) -> Result<Begun, Refusal> {
     let text = source.to_string();
     let steps_max = app.steps_max;
     let definition = app.engine.define(source_key(&["graph", "once", &text]), || {
@@ -234,15 +239,15 @@ pub async fn try_once(app: &App, source: &Value, input: Value) -> Result<Arc<Run
         compiled.map(planned).map_err(Refusal::Invalid)
     })?;
     let submission = Submission {
-        definition,
-        workflow: "test".into(),
-        namespace: TEST_NAMESPACE.into(),
-        name: None,
+        definition: Arc::clone(&definition),
+        workflow: "once".into(),
+        namespace: ONCE_NAMESPACE.into(),
+        name: source["name"].as_str().map(str::to_owned),
         input,
         warnings: Vec::new(),
         origin: Origin::default(),
     };
-    Ok(app.engine.submit(submission).await?.finished.wait().await?)
+    Ok(Begun { submitted: app.engine.submit(submission).await?, definition })
 }
 
 fn source_of(row: &WorkflowRow) -> [u8; 32] {

@@ -3,12 +3,13 @@
 use std::collections::HashSet;
 
 use clap::ValueEnum;
-use serde_json::{Map, Value};
 use waystation_core::dialect::{instructions, pipeline};
 use waystation_core::plan::Plan;
 
 use super::Failed;
+use super::workflow::document;
 use crate::config::Config;
+use crate::{app, workflows};
 
 /// The formats of definitions.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -17,6 +18,8 @@ pub(super) enum Format {
     Pipeline,
     /// Instructions, as for POST /.
     Instructions,
+    /// Nodes and edges, as for POST /api/v1/workflows; JSON or YAML.
+    Workflow,
 }
 
 impl Format {
@@ -26,17 +29,19 @@ impl Format {
         if let Some(said) = said {
             return Ok(said);
         }
-        let Ok(fields) = serde_json::from_str::<Map<String, Value>>(text) else {
-            return Ok(Format::Pipeline);
-        };
-        let has = |names: &[&str]| names.iter().any(|name| fields.contains_key(*name));
+        let Ok(fields) = document::read(text) else { return Ok(Format::Pipeline) };
+        let has = |names: &[&str]| names.iter().any(|name| fields.get(*name).is_some());
         if has(&["STEPS_CONFIG"]) {
             return Ok(Format::Pipeline);
         }
         if has(&["instructions", "firstInstruction", "secondInstruction"]) {
             return Ok(Format::Instructions);
         }
-        let text = "Missing STEPS_CONFIG (of a pipeline) or instructions (of an instruction chain)";
+        if has(&["nodes"]) {
+            return Ok(Format::Workflow);
+        }
+        let text = "Missing STEPS_CONFIG (of a pipeline), instructions (of an instruction chain) or \
+                    nodes (of a workflow)";
         Err(Failed::Definition(vec![text.into()]))
     }
 }
@@ -52,6 +57,7 @@ pub(super) fn load(text: &str, said: Option<Format>, config: &Config) -> Result<
     match Format::of(text, said)? {
         Format::Pipeline => load_pipeline(text, config.steps_max),
         Format::Instructions => load_chain(text, config),
+        Format::Workflow => load_workflow(text, config),
     }
 }
 
@@ -63,6 +69,14 @@ fn load_pipeline(text: &str, steps_max: usize) -> Result<Loaded, Failed> {
     let outputs: HashSet<&str> = outputs.map(String::as_str).collect();
     warnings.extend(request.hidden(|name| outputs.contains(name)));
     Ok(Loaded { plan, warnings })
+}
+
+fn load_workflow(text: &str, config: &Config) -> Result<Loaded, Failed> {
+    let source = document::read(text).map_err(|problem| Failed::Definition(vec![problem]))?;
+    let read = workflows::read(&source, &*app::catalog(config)?, config.steps_max);
+    let (compiled, _) = read.map_err(Failed::issues)?;
+    let warnings = compiled.warnings.iter().map(ToString::to_string).collect();
+    Ok(Loaded { plan: compiled.plan, warnings })
 }
 
 fn load_chain(text: &str, config: &Config) -> Result<Loaded, Failed> {

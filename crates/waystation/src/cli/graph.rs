@@ -16,7 +16,7 @@ const LABEL_CHARS: usize = 60;
 
 #[derive(Args)]
 pub(super) struct Graph {
-    /// The file of a pipeline or an instruction chain; `-` reads standard input.
+    /// The file of a pipeline, an instruction chain or a workflow; `-` reads standard input.
     file: PathBuf,
     /// The file's format, which is otherwise seen from its fields.
     #[arg(long)]

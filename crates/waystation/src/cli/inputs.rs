@@ -5,10 +5,17 @@ use waystation_core::dialect::pipeline::Request;
 use waystation_core::error::{Code, Error};
 
 use super::definition::Format;
+use super::workflow::document;
+
+/// The fields of a request to run a workflow that is not kept.
+pub(super) const WORKFLOW: &str = "workflow";
+/// Likewise: its input.
+pub(super) const INPUT: &str = "input_data";
 
 /// The body with the inputs of the command line.
 pub(super) fn with_inputs(text: &str, format: Format, inputs: &[String]) -> Result<String, Error> {
     match (format, inputs) {
+        (Format::Workflow, inputs) => workflow_with(text, inputs),
         (_, []) => Ok(text.to_owned()),
         (Format::Pipeline, inputs) => with_names(text, inputs),
         (Format::Instructions, [context]) => with_context(text, context),
@@ -30,7 +37,27 @@ fn invalid(what: String) -> Error {
     Error::new(Code::BodyInvalid, what)
 }
 
-fn object(text: &str) -> Result<Map<String, Value>, Error> {
+/// The request to run a workflow that is not kept.
+fn workflow_with(text: &str, inputs: &[String]) -> Result<String, Error> {
+    let workflow = document::read(text).map_err(invalid)?;
+    let mut input = json!({});
+    for given in inputs {
+        match (named(given), &mut input) {
+            (Some((name, value)), Value::Object(fields)) => {
+                fields.insert(name.to_owned(), value);
+            }
+            _ => {
+                let parsed = serde_json::from_str(given);
+                let wrong =
+                    |error| invalid(format!("--input is neither JSON nor NAME=VALUE: {error}"));
+                input = parsed.map_err(wrong)?;
+            }
+        }
+    }
+    Ok(json!({ WORKFLOW: workflow, INPUT: input }).to_string())
+}
+
+pub(super) fn object(text: &str) -> Result<Map<String, Value>, Error> {
     serde_json::from_str(text)
         .map_err(|error| invalid(format!("The body is not valid JSON: {error}")))
 }
@@ -89,6 +116,22 @@ mod tests {
         assert_eq!(body(text, Format::Pipeline, &inputs), Some(expected));
         assert_eq!(body("[]", Format::Pipeline, &inputs), None);
         assert_eq!(body(r#"{"input_data":1}"#, Format::Pipeline, &inputs), None);
+    }
+
+    #[test]
+    fn inputs_of_a_workflow_are_names_or_all_of_it() {
+        let text = "nodes: []";
+        for (inputs, expected) in [
+            (&[][..], json!({})),
+            (&["a=1", "b=x y"], json!({ "a": 1, "b": "x y" })),
+            (&["{\"a\": 1}", "b=2"], json!({ "a": 1, "b": 2 })),
+            (&["[1]"], json!([1])),
+        ] {
+            let expected = json!({ "workflow": { "nodes": [] }, "input_data": expected });
+            assert_eq!(body(text, Format::Workflow, inputs), Some(expected));
+        }
+        assert_eq!(body(text, Format::Workflow, &["some text"]), None);
+        assert_eq!(body("- 1", Format::Workflow, &[]), None);
     }
 
     #[test]

@@ -24,6 +24,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
+use waystation_core::dialect::graph::issue::Issue;
 use waystation_core::error::{Code, Error};
 use waystation_engine::sandbox::worker;
 
@@ -50,7 +51,7 @@ enum Command {
     Serve(serve::Serve),
     /// Start a server that only makes calls of APIs for others, with retries.
     Endpoint(endpoint::Endpoint),
-    /// Run a pipeline or an instruction chain from a file and show its progress.
+    /// Run a pipeline, an instruction chain or a workflow from a file and show its progress.
     Run(run::RunFile),
     /// Check a definition without running it.
     Validate(validate::Validate),
@@ -97,6 +98,11 @@ impl Failed {
             Code::BodyInvalid => Failed::Definition(vec![error.message]),
             _ => Failed::Error(error),
         }
+    }
+
+    /// All that is wrong with a workflow.
+    fn issues(issues: Vec<Issue>) -> Failed {
+        Failed::Definition(issues.iter().map(ToString::to_string).collect())
     }
 
     fn report(&self) -> u8 {

@@ -7,7 +7,7 @@ use std::time::Duration;
 use clap::Args;
 use futures_util::{StreamExt, pin_mut, stream};
 use reqwest::Method;
-use serde_json::Value;
+use serde_json::{Value, json};
 use tokio::signal::unix::{Signal, SignalKind};
 use tokio::sync::broadcast::{self, error::RecvError};
 use tokio::time::MissedTickBehavior;
@@ -18,26 +18,27 @@ use waystation_engine::id::RunId;
 use waystation_engine::node::context::Token;
 
 use super::definition::Format;
-use super::inputs::{streamed, with_inputs};
+use super::inputs::{INPUT, WORKFLOW, object, streamed, with_inputs};
 use super::local::Server;
 use super::progress::Progress;
+use super::workflow::refused;
 use super::{Failed, Outcome, read_config, read_file, signals, summary, terminal};
 use crate::app::App;
 use crate::begin::{Begun, Refusal};
 use crate::http::{self, Context};
 use crate::view::{self, Seen};
-use crate::{chain, pipeline};
+use crate::{chain, pipeline, workflows};
 
 /// How often a run on a server is looked at.
 const POLL: Duration = Duration::from_millis(150);
 
 #[derive(Args)]
 pub(super) struct RunFile {
-    /// The file of a pipeline or an instruction chain; `-` reads standard input.
+    /// The file of a pipeline, an instruction chain or a workflow; `-` reads standard input.
     file: PathBuf,
-    /// Input for this run. Of a chain: its context. Of a pipeline: NAME=VALUE sets that name of
-    /// `input_data` (VALUE is JSON, else text); anything else is the `original_input`. May then be
-    /// given several times.
+    /// Input for this run. Of a chain: its context. Of a workflow: NAME=VALUE sets that name of its
+    /// input (VALUE is JSON, else text); anything else is the input, as JSON. Of a pipeline: likewise
+    /// for `input_data` and the `original_input`. The last two may be given several times.
     #[arg(long, short)]
     input: Vec<String>,
     /// The file's format, which is otherwise seen from its fields.
@@ -174,11 +175,19 @@ async fn begin(app: &App, format: Format, body: &str) -> Result<Begun, Failed> {
     let begun = match format {
         Format::Pipeline => pipeline::begin(app, body).await,
         Format::Instructions => chain::begin(app, body).await,
+        Format::Workflow => return begin_workflow(app, body).await,
     };
     begun.map_err(|refusal| match refusal {
         Refusal::Invalid(errors) => Failed::Definition(errors),
         Refusal::Error(error) => Failed::definition(error),
     })
+}
+
+async fn begin_workflow(app: &App, body: &str) -> Result<Begun, Failed> {
+    let mut body = object(body)?;
+    let (workflow, input) = (body.remove(WORKFLOW), body.remove(INPUT));
+    let begun = workflows::begin_once(app, &json!(workflow), input.unwrap_or_default()).await;
+    begun.map_err(refused)
 }
 
 /// The pieces of models' answers, where a person reads them.
@@ -222,7 +231,7 @@ async fn on_server(
 ) -> Result<Ended, Failed> {
     let id = begin_there(server, format, body).await?;
     let path = format!("/runs/{id}");
-    let is_told = format == Format::Instructions && progress.is_some() && terminal::is_watched();
+    let is_told = format != Format::Pipeline && progress.is_some() && terminal::is_watched();
     let pieces = is_told.then(|| server.pieces(&id));
     let pieces = stream::iter(pieces).flatten().chain(stream::pending());
     pin_mut!(pieces);
@@ -255,11 +264,12 @@ async fn begin_there(server: &Server, format: Format, body: String) -> Result<St
     let (path, id) = match format {
         Format::Pipeline => ("/execute", "execution_id"),
         Format::Instructions => ("/", "instanceId"),
+        Format::Workflow => ("/api/v1/workflows/run", "id"),
     };
     let begun = server.call(Method::POST, path, Some(body)).await;
     let begun = begun.map_err(|error| match (format, error.code) {
         // This API tells its problems line by line.
-        (Format::Instructions, Code::BodyInvalid) => {
+        (Format::Instructions | Format::Workflow, Code::BodyInvalid) => {
             Failed::Definition(error.message.lines().map(str::to_owned).collect())
         }
         _ => Failed::definition(error),

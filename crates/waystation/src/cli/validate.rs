@@ -11,7 +11,7 @@ use crate::config::Config;
 
 #[derive(Args)]
 pub(super) struct Validate {
-    /// The file of a pipeline or an instruction chain; `-` reads standard input.
+    /// The file of a pipeline, an instruction chain or a workflow; `-` reads standard input.
     file: PathBuf,
     /// The file's format, which is otherwise seen from its fields.
     #[arg(long)]

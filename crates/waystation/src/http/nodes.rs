@@ -81,8 +81,8 @@ async fn test(
         "edges": [{ "source": "input", "target": "node" }],
     });
     let began = Instant::now();
-    let run = match workflows::try_once(&context.app, &definition, input).await {
-        Ok(run) => run,
+    let run = match workflows::begin_once(&context.app, &definition, input).await {
+        Ok(begun) => begun.submitted.finished.wait().await?,
         Err(Refusal::Invalid(issues)) => {
             let errors: Vec<String> = issues.iter().map(|issue| issue.message.clone()).collect();
             return Ok(Json(json!({ "success": false, "errors": errors, "duration_ms": 0 })));

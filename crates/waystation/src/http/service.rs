@@ -9,7 +9,7 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 use waystation_core::error::{Code, Error};
 use waystation_core::time::rfc3339;
-use waystation_engine::driver::Origin;
+use waystation_engine::driver::{Origin, Submitted};
 use waystation_engine::id::{WorkflowId, now_ms};
 use waystation_engine::store::{Claim, Expected, VersionLine, WorkflowFilter};
 
@@ -35,6 +35,7 @@ pub(super) fn routes() -> Router<Context> {
         .route("/api/v1/workflows", get(list).post(create))
         .route("/api/v1/workflows/", get(list).post(create))
         .route("/api/v1/workflows/validate", post(validate))
+        .route("/api/v1/workflows/run", post(run_once))
         .route("/api/v1/workflows/{id}", one)
         .route("/api/v1/workflows/{id}/versions", get(versions))
         .route("/api/v1/workflows/{id}/execute", post(execute))
@@ -277,13 +278,36 @@ async fn execute(
         }
         (Err(refusal), _) => return Err(refusal.into()),
     };
-    let (run, waits) = (submitted.id, wanted.wait.is_some_and(|wait| is_true(&wait)));
-    if !waits {
+    begun(&context, submitted, wanted.wait.as_deref()).await
+}
+
+/// The job, once it is accepted, or once it has ended where the caller waits for that.
+async fn begun(
+    context: &Context,
+    submitted: Submitted,
+    wait: Option<&str>,
+) -> Result<Response, Detail> {
+    let run = submitted.id;
+    if !wait.is_some_and(is_true) {
         submitted.finished.accepted().await?;
-        return Ok((StatusCode::ACCEPTED, jobs::reply(&context, run).await?).into_response());
+        return Ok((StatusCode::ACCEPTED, jobs::reply(context, run).await?).into_response());
     }
     submitted.finished.wait().await?;
-    jobs::reply(&context, run).await
+    jobs::reply(context, run).await
+}
+
+/// Runs a definition that is not kept.
+async fn run_once(
+    State(context): State<Context>,
+    Query(wanted): Query<Execution>,
+    body: Body,
+) -> Result<Response, Detail> {
+    let mut fields = body.object()?;
+    let missing = || Error::new(Code::BodyInvalid, "workflow: is required: the definition");
+    let source = fields.shift_remove("workflow").ok_or_else(missing)?;
+    let input = fields.shift_remove("input_data").unwrap_or_else(|| json!({}));
+    let once = workflows::begin_once(&context.app, &source, input).await?;
+    begun(&context, once.submitted, wanted.wait.as_deref()).await
 }
 
 pub(super) fn is_true(text: &str) -> bool {

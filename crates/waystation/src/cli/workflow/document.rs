@@ -33,7 +33,7 @@ pub(super) fn is_one(file: &Path) -> bool {
 }
 
 /// The workflow of a text. What is JSON is read as that, for YAML reads some of it differently.
-pub(super) fn read(text: &str) -> Result<Value, String> {
+pub(in crate::cli) fn read(text: &str) -> Result<Value, String> {
     let value = match serde_json::from_str(text) {
         Ok(value) => value,
         Err(_) if text.trim_start().starts_with(['{', '[']) => {

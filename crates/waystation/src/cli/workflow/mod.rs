@@ -3,7 +3,7 @@
 //! - `shelf`: the stored workflows, at a running server or in the data directory
 //! - `document`: workflows as JSON and YAML
 
-mod document;
+pub(super) mod document;
 mod shelf;
 
 use std::path::{Path, PathBuf};
@@ -14,6 +14,7 @@ use waystation_core::error::{Code, Error};
 
 use self::document::{Form, text_of};
 use self::shelf::Shelf;
+pub(super) use self::shelf::refused;
 use super::{Failed, Outcome, read_file, terminal};
 use crate::config::Config;
 

@@ -172,11 +172,9 @@ async fn save(app: &App, id: WorkflowId, source: Value) -> Result<Value, Failed>
     Ok(shown)
 }
 
-fn refused(refusal: Refusal) -> Failed {
+pub(in crate::cli) fn refused(refusal: Refusal) -> Failed {
     match refusal {
-        Refusal::Invalid(issues) => {
-            Failed::Definition(issues.iter().map(ToString::to_string).collect())
-        }
+        Refusal::Invalid(issues) => Failed::issues(issues),
         Refusal::Error(error) => Failed::Error(error),
         Refusal::Stale { present } => {
             let text = format!("the present version is {present} by now; try again");
