@@ -6,8 +6,9 @@ use serde_json::Value;
 
 use crate::expr::{Found, Key, Scope};
 
-/// An item's names, and behind them the run's. `item` is always the item itself. Then come its fields,
-/// `value` for the item where it has no such field, and `index`, which counts from 0.
+/// An item's names, and behind them the run's. `item` is always the item itself, and what is said in full,
+/// as `input` or `<node>.output`, is always the run's: data decides nothing in its author's place. Then
+/// come the item's fields, `value` for the item where it has no such field, and `index`, counted from 0.
 pub struct ItemScope<'a> {
     /// The item; where there is none, there are only the run's names.
     pub item: Option<&'a Value>,
@@ -30,6 +31,11 @@ impl Scope for ItemScope<'_> {
         {
             return Some(found);
         }
+        if is_said_in_full(path)
+            && let Some(found) = self.run.lookup(path)
+        {
+            return Some(found);
+        }
         let value = match (&**head, item.as_object().and_then(|fields| fields.get(&**head))) {
             ("item", _) | ("value", None) => Cow::Borrowed(item),
             (_, Some(field)) => Cow::Borrowed(field),
@@ -45,6 +51,12 @@ impl Scope for ItemScope<'_> {
         let fields = item.as_object().into_iter().flat_map(|fields| fields.keys().cloned());
         own.into_iter().chain(fields).chain(self.run.names()).collect()
     }
+}
+
+fn is_said_in_full(path: &[Key]) -> bool {
+    let is = |index: usize, word: &str| matches!(path.get(index), Some(Key::Name(name)) if **name == *word);
+    ["input", "outputs", "secrets", "run", "links"].into_iter().any(|head| is(0, head))
+        || is(1, "output")
 }
 
 #[cfg(test)]
@@ -91,6 +103,22 @@ mod tests {
                 true => assert!(found.is_err(), "{source}"),
                 false => assert_eq!(found.as_ref(), Ok(&expected), "{source} of {item}"),
             }
+        }
+    }
+
+    #[test]
+    fn data_takes_no_place_of_what_is_the_runs() {
+        let item = json!({
+            "input": { "limit": 9 }, "my-node": { "output": 9 }, "run": 9, "outputs": 9, "price": 7,
+        });
+        for (source, expected) in [
+            ("input.limit", 5),
+            ("my-node.output", 1),
+            ("item.input.limit", 9),
+            ("run", 9),
+            ("outputs", 9),
+        ] {
+            assert_eq!(evaluate(source, &item), Ok(json!(expected)), "{source}");
         }
     }
 

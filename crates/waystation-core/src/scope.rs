@@ -6,8 +6,7 @@ use std::cell::RefCell;
 use serde_json::Value;
 
 use crate::expr::{Found, Key, Scope};
-use crate::plan::NodeIndex;
-use crate::plan::Shape;
+use crate::plan::{Dialect, NodeIndex, Shape};
 use crate::run::Run;
 use crate::time::rfc3339;
 
@@ -101,9 +100,11 @@ impl<'a> NodeScope<'a> {
 
     /// The run's input under its several spellings, after the outputs in order of look-up.
     fn in_input(&self, name: &str) -> Option<&Value> {
-        let input = self.run.input.as_object()?;
+        let input = &self.run.input;
+        let is_graph = self.run.program.plan.dialect == Dialect::Graph;
         match name {
-            "original_input" | "input_data" => input.get(name),
+            "original_input" | "input_data" => input.get(name).or(is_graph.then_some(input)),
+            _ if is_graph => input.get(name),
             _ => {
                 let data = input.get("input_data").and_then(|data| data.get(name));
                 data.or_else(|| input.get(name))
@@ -169,8 +170,11 @@ impl Scope for NodeScope<'_> {
         let borrowed = |value: &'a Value, used| Found { value: Cow::Borrowed(value), used };
         let owned = |value: Value, used| Found { value: Cow::Owned(value), used };
         let head = name(0)?;
-        if head == "input" {
-            return Some(borrowed(&self.run.input, 1));
+        match head {
+            "input" => return Some(borrowed(&self.run.input, 1)),
+            // Nobody who begins a run takes the place of a secret.
+            "secrets" => return self.secret(path).map(|(value, used)| owned(value, used)),
+            _ => {}
         }
         if let Some(output) = self.node_output(head, second.as_deref()) {
             return Some(borrowed(output, 2));
@@ -191,7 +195,6 @@ impl Scope for NodeScope<'_> {
             return Some(borrowed(value, 1));
         }
         match (head, name(1)) {
-            ("secrets", Some(_)) => self.secret(path).map(|(value, used)| owned(value, used)),
             ("run", Some(fact)) => self.about_run(fact).map(|value| owned(value, 2)),
             ("links", Some(node)) => (self.outside.links)(node).map(|link| owned(link.into(), 2)),
             ("now", _) => Some(owned(rfc3339(self.now_ms).into(), 1)),

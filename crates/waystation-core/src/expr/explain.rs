@@ -47,6 +47,9 @@ fn missing_path(evaluator: &Evaluator<'_, '_>, keys: &[Key]) -> (usize, String) 
 fn missing_head(evaluator: &Evaluator<'_, '_>, keys: &[Key]) -> (usize, String) {
     let names = evaluator.scope.names();
     let head = display(&keys[..keys.len().min(1)]);
+    if let Some(text) = node_without_output(&names, &head, keys) {
+        return (keys.len().min(2), text);
+    }
     let prefix = format!("{head}.");
     let spaced = names.iter().any(|name| name.starts_with(&prefix));
     let count = keys.len().min(if spaced { 2 } else { 1 });
@@ -54,6 +57,26 @@ fn missing_head(evaluator: &Evaluator<'_, '_>, keys: &[Key]) -> (usize, String) 
     let candidates =
         names.iter().map(String::as_str).filter(|name| !spaced || name.starts_with(&prefix));
     (count, format!("`{missing}` does not exist{}", quoted(&nearest(&missing, candidates))))
+}
+
+/// What to say of a path that begins with a node, or would, if a node had given something.
+fn node_without_output(names: &[String], head: &str, keys: &[Key]) -> Option<String> {
+    let path = display(keys);
+    let second = keys.get(1).map(|key| matches!(key, Key::Name(name) if **name == *"output"));
+    let output = format!("outputs.{head}");
+    match second {
+        Some(false) | None if names.contains(&output) => {
+            let said = format!("outputs.{path}");
+            Some(format!(
+                "`{path}` does not exist: the output of {head} is `{output}`; write `{said}`"
+            ))
+        }
+        Some(true) => Some(format!(
+            "`{path}` does not exist: no node {head} has given an output; it was skipped, failed, or \
+             comes later"
+        )),
+        _ => None,
+    }
 }
 
 fn missing_key(value: &Value, base: &str, key: &Key) -> String {

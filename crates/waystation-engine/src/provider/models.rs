@@ -30,11 +30,13 @@ pub use super::directory::Entry;
 
 /// Who is asked where nobody is named.
 const PROVIDER: &str = "openai";
+/// Who is asked instead where that one has no key, and a gateway is configured.
+const GATEWAY: &str = "gateway";
 
 /// What a node wants to know.
 #[derive(Clone, Debug, Default)]
 pub struct Ask {
-    /// The provider's name; `openai` where it is not said.
+    /// The provider's name. Where it is not said, it is `openai`, or else the gateway, if there is one.
     pub provider: Option<String>,
     /// The model; the provider's default where it is not said.
     pub model: Option<String>,
@@ -221,7 +223,7 @@ impl Models {
     fn resolve(&self, ask: Ask) -> Result<Query, Failure> {
         let began = Instant::now();
         let Ask { provider, model, messages, temperature, max_tokens, schema, .. } = ask;
-        let name = provider.as_deref().unwrap_or(PROVIDER);
+        let name = provider.as_deref().unwrap_or_else(|| self.unnamed(ask.key.is_some()));
         let access = self.directory.find(name)?;
         let model = model.or(access.default_model).unwrap_or_default();
         let question = Question { model, messages, temperature, max_tokens, schema };
@@ -230,6 +232,13 @@ impl Models {
         let lane = (Arc::clone(&name), key.as_ref().ok().and_then(Option::as_ref).map(fingerprint));
         let (provider, stream) = (access.provider, ask.stream);
         Ok(Query { name, provider, question, key, lane, stream, began })
+    }
+
+    /// The provider that is asked where nobody is named.
+    fn unnamed(&self, has_key: bool) -> &'static str {
+        let can_answer =
+            |name: &str| self.directory.find(name).is_ok_and(|access| access.key.is_ok());
+        if !has_key && !can_answer(PROVIDER) && can_answer(GATEWAY) { GATEWAY } else { PROVIDER }
     }
 
     /// Answers from the cache, or from an equal question under way, or else asks for all who do.

@@ -1,12 +1,12 @@
 //! A definition into a plan.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeSet, HashMap, HashSet};
 
 use serde_json::{Map, Value, json};
 
 use super::definition::{Definition, Graph, NodeDefinition};
-use super::issue::{Issue, Issues, did_you_mean};
-use super::mentions::{Mention, in_literal};
+use super::issue::{Issue, Issues, Place, did_you_mean};
+use super::mentions::{Mention, in_literal, in_template};
 use super::paths::Paths;
 use super::types::{Lowered, NodeTypes};
 use super::wiring::Wiring;
@@ -22,8 +22,14 @@ const START: &str = "start";
 const END: &str = "end";
 /// The engine's type that leaves by its condition.
 const CONDITION: &str = "condition";
+/// The setting that is a graph.
+const BODY: &str = "body";
 /// The setting under which a node with a body finds what its runs see of this one.
 const OUTER: &str = "outer";
+/// Circles of edges that are told at once.
+const CYCLES_TOLD: usize = 10;
+/// Names whose meaning comes before that of nodes and variables.
+const HIDING: [&str; 3] = ["input", "outputs", "secrets"];
 /// Names that are no nodes, whatever follows them.
 const RESERVED: [&str; 7] = ["input", "secrets", "run", "now", "item", "parent", "links"];
 
@@ -49,6 +55,7 @@ pub fn compile(
     let (definition_read, nodes_left) = (&definition, nodes_max);
     let mut compiler =
         Compiler { types, definition: definition_read, nodes_left, items: Vec::new(), issues };
+    compiler.check_variables();
     let (plan, _) = compiler.plan(&definition.graph, &[]);
     let Issues { errors, warnings } = compiler.issues;
     if errors.is_empty() { Ok(Compiled { definition, plan, warnings }) } else { Err(errors) }
@@ -94,23 +101,31 @@ impl<'d> Compiler<'d> {
         let names = self.names(graph, ids, around);
         let edges = direct(&wiring);
         let paths = Paths::new(graph.nodes.len(), &edges);
-        self.check_cycles(graph, &paths);
+        self.check_cycles(graph, edges.clone());
+        self.check_names(graph);
         let mut outer = BTreeSet::new();
         let mut nodes = Vec::with_capacity(graph.nodes.len());
         for (node, lowered) in graph.nodes.iter().zip(lowered) {
-            let Some(mut lowered) = lowered else { continue };
+            let Some(mut lowered) = lowered else {
+                let place = node.place.field("config");
+                let mentions = in_templates(&node.config, &names);
+                outer.extend(self.check_mentions(&place, &node.id, &mentions, (&names, &paths)));
+                continue;
+            };
             let mut mentions = self.mentions(node, &lowered, &names);
             let body = self.body(node, &mut lowered, &names, &mut mentions);
-            self.check_mentions(node, &mentions, (&names, &paths), &mut outer);
+            let place = node.place.field("config");
+            outer.extend(self.check_mentions(&place, &node.id, &mentions, (&names, &paths)));
             nodes.push(plan_node(node, lowered, body));
         }
+        outer.extend(self.check_conditions(graph, &wiring, (&names, &paths)));
         let is_whole = nodes.len() == graph.nodes.len();
         let mut plan = self.empty_plan();
         if is_whole {
             let unreached = self.unreached(graph, &edges, &paths);
             plan.results = results(graph, &edges);
             plan.nodes = nodes;
-            let edges = self.add_conditions(graph, wiring, unreached, &names, &mut plan.nodes);
+            let edges = Self::add_conditions(graph, wiring, unreached, &names, &mut plan.nodes);
             plan.shape = Shape::Graph { edges };
         }
         (plan, outer)
@@ -175,12 +190,77 @@ impl<'d> Compiler<'d> {
         Names { own, around: around.to_vec(), variables: &self.definition.variables }
     }
 
-    fn check_cycles(&mut self, graph: &Graph, paths: &Paths) {
-        let Err(cycle) = paths.order() else { return };
-        let ids: Vec<&str> =
-            cycle.iter().map(|node| graph.nodes[*node as usize].id.as_str()).collect();
-        let text = format!("edges lead in a circle: {}", ids.join(" -> "));
-        self.issues.error(Issue::new(graph.place.field("edges"), text));
+    /// Circles that have no edge in common, some of them at least.
+    fn check_cycles(&mut self, graph: &Graph, mut edges: Vec<Edge>) {
+        for _ in 0..CYCLES_TOLD {
+            let Err(cycle) = Paths::new(graph.nodes.len(), &edges).order() else { return };
+            let ids: Vec<&str> =
+                cycle.iter().map(|node| graph.nodes[*node as usize].id.as_str()).collect();
+            let text = format!("edges lead in a circle: {}", ids.join(" -> "));
+            self.issues.error(Issue::new(graph.place.field("edges"), text));
+            let told: HashSet<_> = cycle.windows(2).map(|ends| (ends[0], ends[1])).collect();
+            edges.retain(|edge| !told.contains(&(edge.from, edge.to)));
+        }
+    }
+
+    /// Variables that never count, because their names mean something else.
+    fn check_variables(&mut self) {
+        for name in self.definition.variables.keys().filter(|name| HIDING.contains(&name.as_str()))
+        {
+            let text = format!("{name} has another meaning in templates, which comes first");
+            self.issues.warn(Place::default().field("variables").field(name), text);
+        }
+    }
+
+    /// Nodes whose names mean something else, or that a variable is called like.
+    fn check_names(&mut self, graph: &Graph) {
+        for node in &graph.nodes {
+            let hidden = [Some(&node.id), node.name.as_ref()].into_iter().flatten();
+            for name in hidden.filter(|name| HIDING.contains(&name.as_str())) {
+                let text = format!(
+                    "{name} has another meaning in templates: its output is `outputs.{name}`, and not \
+                     `{name}.output`"
+                );
+                self.issues.warn(node.place.clone(), text);
+            }
+            if self.definition.variables.contains_key(&node.id) {
+                let text = format!(
+                    "a variable is called {}, too: `{}.output` is the node's",
+                    node.id, node.id
+                );
+                self.issues.warn(node.place.clone(), text);
+            }
+        }
+    }
+
+    /// Refers the conditions of edges to nodes, as those of nodes; what does not parse is a problem.
+    fn check_conditions(
+        &mut self,
+        graph: &Graph,
+        wiring: &Wiring,
+        (names, paths): (&Names<'_>, &Paths),
+    ) -> BTreeSet<String> {
+        let known = |name: &str| names.is_known(name);
+        let mut outer = BTreeSet::new();
+        for conditional in &wiring.conditions {
+            let edge = &graph.edges[conditional.edge];
+            let place = edge.place.field("condition");
+            match Condition::parse(&conditional.condition, &known) {
+                Ok(condition) => {
+                    let mentions = condition.paths().filter_map(Mention::read);
+                    // The node that the edge leaves has ended when it is judged.
+                    let mentions = mentions.filter(|mention| mention.node != edge.from).collect();
+                    outer.extend(self.check_mentions(
+                        &place,
+                        &edge.from,
+                        &mentions,
+                        (names, paths),
+                    ));
+                }
+                Err(problem) => self.issues.error(Issue::new(place, problem.to_string())),
+            }
+        }
+        outer
     }
 
     /// The nodes that settings refer to; what does not parse is a problem.
@@ -200,6 +280,7 @@ impl<'d> Compiler<'d> {
                 for problem in problems {
                     self.issues.error(Issue::new(place.clone(), problem.to_string()));
                 }
+                found.extend(in_templates(config.as_object().unwrap_or(&Map::new()), names));
             }
         }
         match lowered.condition.as_deref().map(|source| Condition::parse(source, &known)) {
@@ -213,16 +294,17 @@ impl<'d> Compiler<'d> {
         found
     }
 
-    /// Refers every mention to a node here or around, or finds that there is none.
+    /// Refers what a node mentions to nodes here or around, or finds that there are none. Gives those
+    /// around.
     fn check_mentions(
         &mut self,
-        node: &NodeDefinition,
+        place: &Place,
+        node: &str,
         mentions: &BTreeSet<Mention>,
         (names, paths): (&Names<'_>, &Paths),
-        outer: &mut BTreeSet<String>,
-    ) {
-        let place = node.place.field("config");
-        let own = names.own.get(node.id.as_str());
+    ) -> BTreeSet<String> {
+        let mut outer = BTreeSet::new();
+        let own = names.own.get(node);
         for Mention { node: name, is_certain } in mentions {
             match (names.own.get(name.as_str()), own) {
                 (Some(other), Some(own)) if !paths.leads(*other, *own) => {
@@ -242,6 +324,7 @@ impl<'d> Compiler<'d> {
                 (None, _) => {}
             }
         }
+        outer
     }
 
     fn may_be_value(&self, name: &str) -> bool {
@@ -306,7 +389,6 @@ impl<'d> Compiler<'d> {
 
     /// All edges, those with a condition led through a hidden node that judges it.
     fn add_conditions(
-        &mut self,
         graph: &Graph,
         wiring: Wiring,
         unreached: Vec<Edge>,
@@ -315,13 +397,7 @@ impl<'d> Compiler<'d> {
     ) -> Vec<Edge> {
         let Wiring { mut edges, conditions } = wiring;
         edges.extend(unreached);
-        let known = |name: &str| names.is_known(name);
         for conditional in conditions {
-            let place = graph.edges[conditional.edge].place.field("condition");
-            if let Err(problem) = Condition::parse(&conditional.condition, &known) {
-                self.issues.error(Issue::new(place, problem.to_string()));
-                continue;
-            }
             let judge = nodes.len() as NodeIndex;
             let (from, to) = (conditional.from, conditional.to);
             let mut id = format!("edge {}", conditional.edge);
@@ -352,6 +428,16 @@ impl<'d> Compiler<'d> {
             budget: settings.budget,
         }
     }
+}
+
+/// What the templates of settings refer to, as far as they parse.
+fn in_templates(config: &Map<String, Value>, names: &Names<'_>) -> BTreeSet<Mention> {
+    let known = |name: &str| names.is_known(name);
+    let mut found = BTreeSet::new();
+    // What a body refers to are its own nodes first.
+    let values = config.iter().filter(|(name, _)| *name != BODY).map(|(_, value)| value);
+    values.for_each(|value| in_template(value, &known, &mut found));
+    found
 }
 
 /// The name under which a node's body sees its items.

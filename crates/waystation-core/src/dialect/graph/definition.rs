@@ -170,8 +170,16 @@ fn variables(source: Option<&Value>, issues: &mut Issues) -> Map<String, Value> 
         None | Some(Value::Null) => Map::new(),
         Some(Value::Object(fields)) => fields.clone(),
         Some(Value::Array(items)) => {
-            let items = items.iter().enumerate();
-            items.filter_map(|(index, item)| variable(item, &place.index(index), issues)).collect()
+            let mut variables = Map::new();
+            for (index, item) in items.iter().enumerate() {
+                let place = place.index(index);
+                let Some((name, value)) = variable(item, &place, issues) else { continue };
+                if variables.insert(name, value).is_some() {
+                    let text = "there are several of this name; the last one counts";
+                    issues.warn(place.field("name"), text);
+                }
+            }
+            variables
         }
         Some(_) => {
             issues.error(Issue::new(place, "variables are a list of {name, value}, or an object"));
@@ -276,19 +284,44 @@ fn id_of(item: &Value, field: &str, place: &Place, issues: &mut Issues) -> Optio
 }
 
 fn edge(item: &Value, place: Place, issues: &mut Issues) -> Option<EdgeDefinition> {
-    let spelled = |field, other| if item.get(field).is_some() { field } else { other };
-    let from = id_of(item, spelled("source", "from"), &place, issues);
-    let to = id_of(item, spelled("target", "to"), &place, issues);
-    let label = ["condition", "label", "sourceHandle"].into_iter().find_map(|field| {
-        let text = match item.get(field)? {
-            Value::String(text) => text.trim().to_owned(),
-            Value::Bool(holds) => holds.to_string(),
-            Value::Number(number) => number.to_string(),
-            _ => return None,
-        };
-        (!text.is_empty()).then_some(Label { field, text })
-    });
+    let from = end_of(item, ("source", "from"), &place, issues);
+    let to = end_of(item, ("target", "to"), &place, issues);
+    let fields = ["condition", "label", "sourceHandle"].into_iter();
+    let mut labels = fields.filter_map(|field| label(item, field, &place, issues));
+    let label = labels.next();
     Some(EdgeDefinition { from: from?, to: to?, label, place })
+}
+
+/// A node that an edge names, in either spelling. Both may be there where they agree.
+fn end_of(
+    item: &Value,
+    (field, other): (&'static str, &'static str),
+    place: &Place,
+    issues: &mut Issues,
+) -> Option<String> {
+    let said = |field: &str| item.get(field).filter(|value| !value.is_null());
+    if let (Some(one), Some(another)) = (said(field), said(other))
+        && one != another
+    {
+        let text = format!("contradicts `{other}`");
+        issues.error(Issue::new(place.field(field), text));
+        return None;
+    }
+    id_of(item, if said(other).is_some() { other } else { field }, place, issues)
+}
+
+fn label(item: &Value, field: &'static str, place: &Place, issues: &mut Issues) -> Option<Label> {
+    let text = match item.get(field)? {
+        Value::Null => return None,
+        Value::String(text) => text.trim().to_owned(),
+        Value::Bool(holds) => holds.to_string(),
+        Value::Number(number) => number.to_string(),
+        Value::Array(_) | Value::Object(_) => {
+            issues.error(Issue::new(place.field(field), "must be text"));
+            return None;
+        }
+    };
+    (!text.is_empty()).then_some(Label { field, text })
 }
 
 impl Settings {

@@ -38,6 +38,24 @@ pub(super) fn in_literal(value: &Value, known: &dyn Fn(&str) -> bool) -> BTreeSe
     found
 }
 
+/// What the templates in a value refer to, each text by itself: one that does not parse hides no other.
+pub(super) fn in_template(
+    value: &Value,
+    known: &dyn Fn(&str) -> bool,
+    found: &mut BTreeSet<Mention>,
+) {
+    match value {
+        Value::String(_) => {
+            if let Ok(template) = Template::compile(value, known) {
+                found.extend(template.paths().filter_map(Mention::read));
+            }
+        }
+        Value::Array(items) => items.iter().for_each(|item| in_template(item, known, found)),
+        Value::Object(fields) => fields.values().for_each(|field| in_template(field, known, found)),
+        _ => {}
+    }
+}
+
 fn collect(value: &Value, known: &dyn Fn(&str) -> bool, found: &mut BTreeSet<Mention>) {
     match value {
         Value::String(text) => {

@@ -39,7 +39,11 @@ impl Wiring {
         for (number, edge) in graph.edges.iter().enumerate() {
             let ends = (end(edge, true, by_id, issues), end(edge, false, by_id, issues));
             let (Some(from), Some(to)) = ends else { continue };
-            let Some(lowered) = &nodes[from as usize] else { continue };
+            let Some(lowered) = &nodes[from as usize] else {
+                // Where it leads is still to be known, for all else that is wrong.
+                wiring.edges.push(Edge { from, to, when: When::Completed, label: None });
+                continue;
+            };
             match way_out(edge, lowered, issues) {
                 None => {}
                 Some(Way::When(when)) => wiring.edges.push(Edge { from, to, when, label: None }),
