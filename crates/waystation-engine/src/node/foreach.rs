@@ -1,6 +1,6 @@
 //! `foreach`: a graph of its own for each item of a list, so many at once, with the results in order.
 
-use schemars::JsonSchema;
+use schemars::{JsonSchema, Schema};
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 use waystation_core::dialect::graph::types::{Lowered, Problems};
@@ -17,12 +17,13 @@ const BODY: &str = "body";
 
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
+#[schemars(transform = require_body)]
 struct Settings {
     /// The list. An object is the list of its `{key, value}` pairs.
     items: Value,
     /// What is done with each item: a graph of its own, whose result is the item's result.
     #[serde(default)]
-    #[schemars(required, extend("type" = "object"))]
+    #[schemars(extend("type" = "object"))]
     #[expect(
         dead_code,
         reason = "it is compiled with the definition, and told here for the schema"
@@ -43,6 +44,13 @@ struct Settings {
     #[serde(default)]
     #[schemars(skip)]
     outer: Value,
+}
+
+/// Definitions must have it; the node that runs has it no longer.
+fn require_body(schema: &mut Schema) {
+    if let Some(required) = schema.get_mut("required").and_then(Value::as_array_mut) {
+        required.push(BODY.into());
+    }
 }
 
 /// A graph within a node.

@@ -61,9 +61,18 @@ async fn workflows(
 ) -> Result<Json<Value>, Detail> {
     let store = context.app.engine.store();
     let filter = wanted.filter()?;
+    let workflow = filter.workflow.clone();
     let (running, tallies) = asked(&context, filter).await?;
-    let all = WorkflowFilter { limit: 0, ..WorkflowFilter::default() };
-    let (_, total) = store.workflows(all).await.map_err(Error::from)?;
+    let total = match workflow {
+        Some(id) => match id.parse() {
+            Ok(id) => store.workflow(&id, None).await.map_err(Error::from)?.map_or(0, |_| 1),
+            Err(_) => 0,
+        },
+        None => {
+            let all = WorkflowFilter { limit: 0, ..WorkflowFilter::default() };
+            store.workflows(all).await.map_err(Error::from)?.1
+        }
+    };
     let daily: Vec<Value> = tallies.days.iter().map(|(day, tally)| daily(*day, tally)).collect();
     Ok(Json(json!({
         "total_workflows": total,
@@ -99,9 +108,12 @@ async fn jobs(
     })))
 }
 
-/// The sums, and how many runs are under way at present.
+/// The sums, and how many runs are under way at present, if that belongs to the days asked for.
 async fn asked(context: &Context, filter: TallyFilter) -> Result<(u64, Tallies), Detail> {
     let store = context.app.engine.store();
+    if filter.to_day < day_of(now_ms()) {
+        return Ok((0, store.tallies(filter).await.map_err(Error::from)?));
+    }
     let running = RunFilter {
         namespace: Some(WORKFLOWS.into()),
         workflow: filter.workflow.clone(),

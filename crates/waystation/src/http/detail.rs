@@ -13,24 +13,37 @@ use crate::workflows::Refusal;
 /// An error on its way to the caller.
 #[derive(Debug)]
 pub(super) enum Detail {
-    /// A value of the request is wrong, at these places.
-    Invalid(Vec<Issue>),
+    /// Values of the request are wrong: `{loc, msg, type}` of each.
+    Invalid(Vec<Value>),
     /// Anything else.
     Plain(StatusCode, String, Option<String>),
 }
 
 impl Detail {
-    /// A parameter of the query or the path is wrong.
+    /// A parameter of the query is wrong.
     pub(super) fn parameter(name: &str, message: &str) -> Detail {
-        let text = format!("{name}: {message}");
-        Detail::Plain(StatusCode::UNPROCESSABLE_ENTITY, text, None)
+        Detail::at(&["query", name], message)
     }
+
+    /// What lies at a place of the request is wrong.
+    pub(super) fn at(place: &[&str], message: &str) -> Detail {
+        Detail::Invalid(vec![json!({ "loc": place, "msg": message, "type": "value_error" })])
+    }
+}
+
+/// Whether the errors of the route at a path have this shape.
+pub(super) fn is_spoken_at(path: &str) -> bool {
+    ["/api/v1", "/workflows", "/ai"].into_iter().any(|root| {
+        path.strip_prefix(root).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+    })
 }
 
 impl From<Error> for Detail {
     fn from(error: Error) -> Detail {
         let status = match (error.code, error.code.kind()) {
-            (Code::BodyInvalid | Code::RequestInvalid, _) => StatusCode::UNPROCESSABLE_ENTITY,
+            (Code::BodyInvalid | Code::RequestInvalid, _) => {
+                return Detail::at(&["body"], &error.message);
+            }
             (_, Kind::Conflict) => StatusCode::CONFLICT,
             _ => status_of(&error),
         };
@@ -48,7 +61,9 @@ impl From<Failed> for Detail {
 impl From<Refusal> for Detail {
     fn from(refusal: Refusal) -> Detail {
         match refusal {
-            Refusal::Invalid(issues) => Detail::Invalid(issues),
+            Refusal::Invalid(issues) => {
+                Detail::Invalid(issues.iter().map(Issue::to_json).collect())
+            }
             Refusal::Error(error) => error.into(),
             Refusal::Stale { present } => {
                 let text = format!(
@@ -64,9 +79,8 @@ impl From<Refusal> for Detail {
 impl IntoResponse for Detail {
     fn into_response(self) -> Response {
         let (status, body) = match self {
-            Detail::Invalid(issues) => {
-                let detail: Vec<Value> = issues.iter().map(Issue::to_json).collect();
-                (StatusCode::UNPROCESSABLE_ENTITY, json!({ "detail": detail }))
+            Detail::Invalid(places) => {
+                (StatusCode::UNPROCESSABLE_ENTITY, json!({ "detail": places }))
             }
             Detail::Plain(status, text, hint) => {
                 let mut body = json!({ "detail": text });

@@ -169,13 +169,23 @@ async fn retry(
     let row = find(&context, &text).await?;
     let fields = if body.text()?.trim().is_empty() { Default::default() } else { body.object()? };
     let again = Again {
-        from: fields.get("from").and_then(Value::as_str).map(str::to_owned),
+        from: fields.get("from").map(node_id).transpose()?.flatten(),
         input: fields.get("input_data").or_else(|| fields.get("input")).cloned(),
     };
     let submitted = context.app.engine.retry(row.id, again).await?;
     let id = submitted.id;
     submitted.finished.accepted().await?;
     Ok((StatusCode::ACCEPTED, reply(&context, id).await?).into_response())
+}
+
+/// The id of a node, which definitions may write as a number.
+fn node_id(value: &Value) -> Result<Option<String>, Detail> {
+    match value {
+        Value::Null => Ok(None),
+        Value::String(id) => Ok(Some(id.clone())),
+        Value::Number(id) => Ok(Some(id.to_string())),
+        _ => Err(Detail::at(&["body", "from"], "must be the id of a node")),
+    }
 }
 
 async fn signal(

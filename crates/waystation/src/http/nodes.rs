@@ -17,6 +17,9 @@ use super::detail::Detail;
 use super::extract::Path;
 use crate::workflows::{self, Refusal};
 
+/// How long the test of a node may take, in seconds.
+const TEST_SECONDS: u64 = 30;
+
 pub(super) fn routes() -> Router<Context> {
     Router::new()
         .route("/api/v1/nodes", get(list))
@@ -79,6 +82,7 @@ async fn test(
             { "id": "node", "type": name, "config": config },
         ],
         "edges": [{ "source": "input", "target": "node" }],
+        "settings": { "timeout": TEST_SECONDS },
     });
     let began = Instant::now();
     let run = match workflows::begin_once(&context.app, &definition, input).await {

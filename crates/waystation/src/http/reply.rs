@@ -8,6 +8,8 @@ use axum::response::{IntoResponse, Response};
 use serde_json::{Value, json};
 use waystation_core::error::{Code, Error, Kind};
 
+use super::detail::{Detail, is_spoken_at};
+
 /// An error on its way to the caller.
 #[derive(Debug)]
 pub(super) struct Failed(pub(super) Error);
@@ -62,13 +64,20 @@ pub(super) fn status_of(error: &Error) -> StatusCode {
     }
 }
 
-pub(super) async fn no_such_route(uri: Uri) -> Failed {
+pub(super) async fn no_such_route(uri: Uri) -> Response {
     let error = Error::new(Code::NotFound, format!("There is nothing at {}", uri.path()));
-    Failed(error.with_hint("see docs/api.md for the routes"))
+    let error = error.with_hint("see docs/api.md for the routes");
+    match is_spoken_at(uri.path()) {
+        true => Detail::from(error).into_response(),
+        false => Failed(error).into_response(),
+    }
 }
 
 pub(super) async fn no_such_method(uri: Uri) -> Response {
     let text = format!("{} does not take this method", uri.path());
+    if is_spoken_at(uri.path()) {
+        return Detail::Plain(StatusCode::METHOD_NOT_ALLOWED, text, None).into_response();
+    }
     let body = error_body(&Error::new(Code::RequestInvalid, text));
     (StatusCode::METHOD_NOT_ALLOWED, Json(body)).into_response()
 }

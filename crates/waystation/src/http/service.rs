@@ -5,12 +5,13 @@ use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use axum::{Json, Router};
+use futures_util::{StreamExt, pin_mut};
 use serde::Deserialize;
 use serde_json::{Value, json};
 use waystation_core::error::{Code, Error};
 use waystation_core::time::rfc3339;
 use waystation_engine::driver::{Origin, Submitted};
-use waystation_engine::id::{WorkflowId, now_ms};
+use waystation_engine::id::{RunId, WorkflowId, now_ms};
 use waystation_engine::store::{Claim, Expected, VersionLine, WorkflowFilter};
 
 use super::Context;
@@ -168,7 +169,7 @@ async fn replace(
 ) -> Result<Response, Detail> {
     let source = Value::Object(body.object()?);
     let (id, expected) = (id(&text)?, expected(&headers)?);
-    let saved = match replacing.create.is_some_and(|create| is_true(&create)) {
+    let saved = match flag("create", replacing.create.as_deref())? {
         true => workflows::save_or_create(&context.app, id, expected, source).await?,
         false => workflows::save(&context.app, id, expected, source).await?,
     };
@@ -261,11 +262,12 @@ async fn execute(
     let version = wanted.version.as_deref().map(str::parse).transpose();
     let version = version.map_err(|_| Detail::parameter("version", "must be a whole number"))?;
     let row = workflows::load(&context.app, &id(&text)?, version).await?;
+    let waits = flag("wait", wanted.wait.as_deref())?;
     let source = body.text()?;
     let input = input(source)?;
     let claim = claim(&headers, &format!("{}:{}", row.id, source), &row.id)?;
     if let Some(claim) = &claim
-        && let Some(reply) = replayed(&context, claim).await?
+        && let Some(reply) = replayed(&context, claim, waits).await?
     {
         return Ok(reply);
     }
@@ -274,21 +276,17 @@ async fn execute(
         (Ok(submitted), _) => submitted,
         // The same call came at the same time, and was first.
         (Err(workflows::Refusal::Error(error)), Some(claim)) if error.code == Code::Conflict => {
-            return replayed(&context, claim).await?.ok_or_else(|| error.into());
+            return replayed(&context, claim, waits).await?.ok_or_else(|| error.into());
         }
         (Err(refusal), _) => return Err(refusal.into()),
     };
-    begun(&context, submitted, wanted.wait.as_deref()).await
+    begun(&context, submitted, waits).await
 }
 
 /// The job, once it is accepted, or once it has ended where the caller waits for that.
-async fn begun(
-    context: &Context,
-    submitted: Submitted,
-    wait: Option<&str>,
-) -> Result<Response, Detail> {
+async fn begun(context: &Context, submitted: Submitted, waits: bool) -> Result<Response, Detail> {
     let run = submitted.id;
-    if !wait.is_some_and(is_true) {
+    if !waits {
         submitted.finished.accepted().await?;
         return Ok((StatusCode::ACCEPTED, jobs::reply(context, run).await?).into_response());
     }
@@ -302,16 +300,22 @@ async fn run_once(
     Query(wanted): Query<Execution>,
     body: Body,
 ) -> Result<Response, Detail> {
+    let waits = flag("wait", wanted.wait.as_deref())?;
     let mut fields = body.object()?;
     let missing = || Error::new(Code::BodyInvalid, "workflow: is required: the definition");
     let source = fields.shift_remove("workflow").ok_or_else(missing)?;
     let input = fields.shift_remove("input_data").unwrap_or_else(|| json!({}));
     let once = workflows::begin_once(&context.app, &source, input).await?;
-    begun(&context, once.submitted, wanted.wait.as_deref()).await
+    begun(&context, once.submitted, waits).await
 }
 
-pub(super) fn is_true(text: &str) -> bool {
-    matches!(text, "" | "true" | "1" | "yes")
+/// A parameter that is set or not, as people and their libraries write it.
+pub(super) fn flag(name: &str, text: Option<&str>) -> Result<bool, Detail> {
+    match text.map(str::to_ascii_lowercase).as_deref() {
+        None | Some("false" | "0" | "no" | "off") => Ok(false),
+        Some("" | "true" | "1" | "yes" | "on") => Ok(true),
+        Some(_) => Err(Detail::parameter(name, "must be true or false")),
+    }
 }
 
 /// The input of a run: what `input_data`, `input` or `inputs` hold, else the whole body.
@@ -343,8 +347,22 @@ fn claim(headers: &HeaderMap, body: &str, workflow: &WorkflowId) -> Result<Optio
     Ok(Some(Claim { key, fingerprint, expires: now_ms() + CLAIM_MS }))
 }
 
+/// Waits for a run that somebody else has begun.
+async fn ended(context: &Context, run: RunId) -> Result<(), Error> {
+    let entries = context.app.engine.follow(run, 0);
+    pin_mut!(entries);
+    while let Some(batch) = entries.next().await {
+        batch?;
+    }
+    Ok(())
+}
+
 /// The job that a call with the same key began, if there was one.
-async fn replayed(context: &Context, claim: &Claim) -> Result<Option<Response>, Detail> {
+async fn replayed(
+    context: &Context,
+    claim: &Claim,
+    waits: bool,
+) -> Result<Option<Response>, Detail> {
     let store = context.app.engine.store();
     let claimed = store.claimed(&claim.key, now_ms()).await.map_err(Error::from)?;
     let Some((run, fingerprint)) = claimed else { return Ok(None) };
@@ -352,7 +370,14 @@ async fn replayed(context: &Context, claim: &Claim) -> Result<Option<Response>, 
         let text = "The Idempotency-Key was used with another request";
         return Err(Error::new(Code::Conflict, text).into());
     }
+    let status = match waits {
+        true => {
+            ended(context, run).await?;
+            StatusCode::OK
+        }
+        false => StatusCode::ACCEPTED,
+    };
     let reply = jobs::reply(context, run).await?;
     let replayed = [(REPLAYED, HeaderValue::from_static("true"))];
-    Ok(Some((StatusCode::ACCEPTED, replayed, reply).into_response()))
+    Ok(Some((status, replayed, reply).into_response()))
 }

@@ -103,6 +103,7 @@ impl<'d> Compiler<'d> {
         let paths = Paths::new(graph.nodes.len(), &edges);
         self.check_cycles(graph, edges.clone());
         self.check_names(graph);
+        self.check_joins(graph, &lowered, &edges);
         let mut outer = BTreeSet::new();
         let mut nodes = Vec::with_capacity(graph.nodes.len());
         for (node, lowered) in graph.nodes.iter().zip(lowered) {
@@ -200,6 +201,19 @@ impl<'d> Compiler<'d> {
             self.issues.error(Issue::new(graph.place.field("edges"), text));
             let told: HashSet<_> = cycle.windows(2).map(|ends| (ends[0], ends[1])).collect();
             edges.retain(|edge| !told.contains(&(edge.from, edge.to)));
+        }
+    }
+
+    /// Nodes that wait for more branches than lead to them would never run.
+    fn check_joins(&mut self, graph: &Graph, lowered: &[Option<Lowered>], edges: &[Edge]) {
+        for (index, lowered) in lowered.iter().enumerate() {
+            let join = lowered.as_ref().and_then(|lowered| lowered.join);
+            let Some(Join::First(count)) = join else { continue };
+            let incoming = edges.iter().filter(|edge| edge.to as usize == index).count();
+            if incoming < count as usize {
+                let text = format!("waits for {count} of its branches, and has {incoming}");
+                self.issues.error(Issue::new(graph.nodes[index].place.field("config"), text));
+            }
         }
     }
 

@@ -64,6 +64,8 @@ pub struct EdgeDefinition {
     pub from: String,
     /// The id of the node that it leads to.
     pub to: String,
+    /// What it is called, if anything.
+    pub id: Option<String>,
     /// The port that it leaves by, or the condition under which it is followed.
     pub label: Option<Label>,
 }
@@ -289,7 +291,8 @@ fn edge(item: &Value, place: Place, issues: &mut Issues) -> Option<EdgeDefinitio
     let fields = ["condition", "label", "sourceHandle"].into_iter();
     let mut labels = fields.filter_map(|field| label(item, field, &place, issues));
     let label = labels.next();
-    Some(EdgeDefinition { from: from?, to: to?, label, place })
+    let id = item.get("id").and_then(Value::as_str).map(str::to_owned);
+    Some(EdgeDefinition { from: from?, to: to?, id, label, place })
 }
 
 /// A node that an edge names, in either spelling. Both may be there where they agree.

@@ -67,8 +67,12 @@ impl Wiring {
     ) {
         for (from, lowered) in nodes.iter().enumerate() {
             for (port, target) in lowered.iter().flat_map(|lowered| &lowered.targets) {
+                let is_edge = |edge: &EdgeDefinition| {
+                    edge.from == graph.nodes[from].id && is_called(edge, target)
+                };
                 match by_id.get(target.as_str()) {
                     Some(to) => self.lead(from as NodeIndex, *to, port),
+                    None if graph.edges.iter().any(is_edge) => {}
                     None => {
                         let place = graph.nodes[from].place.field("config");
                         let near = did_you_mean(target, by_id.keys().copied());
@@ -118,6 +122,11 @@ fn end(
     known
 }
 
+/// Whether settings mean this edge by that name: its id, or its label.
+fn is_called(edge: &EdgeDefinition, name: &str) -> bool {
+    edge.id.as_deref() == Some(name) || edge.label.as_ref().is_some_and(|label| label.text == name)
+}
+
 enum Way {
     When(When),
     If(String),
@@ -125,6 +134,9 @@ enum Way {
 
 /// When an edge is followed. A node with one way out may have labels for the eye.
 fn way_out(edge: &EdgeDefinition, node: &Lowered, issues: &mut Issues) -> Option<Way> {
+    if let Some((port, _)) = node.targets.iter().find(|(_, target)| is_called(edge, target)) {
+        return Some(Way::When(When::Port(port.clone())));
+    }
     let Some(Label { field, text }) = &edge.label else {
         let first = node.ports.first().map(|port| When::Port(port.clone()));
         return Some(Way::When(first.unwrap_or(When::Completed)));
