@@ -16,6 +16,8 @@ pub const NAME_BYTES: usize = 256;
 pub const OUTPUTS_PER_NODE: usize = 256;
 /// Problems or warnings that one answer lists.
 pub const FINDINGS: usize = 1_000;
+/// Problems of a definition that are told with the nearest names that exist: looking for them takes time.
+pub const HINTS: usize = 20;
 /// Bytes, roughly, that the named outputs of one step may take together.
 pub const OUTPUT_BYTES: usize = 64 << 20;
 /// Bytes of one template or condition.

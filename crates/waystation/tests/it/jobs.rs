@@ -130,7 +130,9 @@ async fn a_job_is_tried_again_from_a_node_with_another_input() {
     assert_eq!((target.count("/first"), target.count("/second")), (2, 3));
     let path = format!("/api/v1/jobs/{}/retry", id.as_str().unwrap());
     let unknown = server.post(&path, &json!({ "from": "third" })).await;
-    assert_eq!(unknown, (422, json!({ "detail": "The run has no node third" })));
+    let detail =
+        json!([{ "loc": ["body"], "msg": "The run has no node third", "type": "value_error" }]);
+    assert_eq!(unknown, (422, json!({ "detail": detail })));
 }
 
 #[tokio::test]

@@ -27,13 +27,12 @@ async fn run(sandbox: &Sandbox, tool: Tool, code: &str, input: Value) -> Result<
 async fn it_runs_programs_and_bounds_their_memory() {
     let sandbox = sandbox();
     let double = "function process({ x }) { return x * 2; }";
-    let greedy = "last(range(100000000) as $x | [limit($x; repeat(\"x\"))])";
     for _ in 0..2 {
         let result = run(&sandbox, Tool::Javascript, double, json!({ "x": 21 })).await;
         assert_eq!(result, Ok(json!(42)));
         let result = run(&sandbox, Tool::Jq, ".x * 2", json!({ "x": 21 })).await;
         assert_eq!(result, Ok(json!(42)));
-        for greedy in [greedy, "[range(100000000)]", "last(recurse(. + .))"] {
+        for greedy in ["[range(100000000)]", "last(recurse(. + .))"] {
             let stop = run(&sandbox, Tool::Jq, greedy, json!("x")).await.expect_err("too much");
             assert_eq!(stop.reason, Reason::Memory, "{greedy}: {}", stop.message);
         }

@@ -129,7 +129,7 @@ async fn what_is_no_definition_is_refused() {
     ] {
         let request = server.request(Method::POST, "/api/v1/workflows").body(body);
         let (status, reply) = answer(request).await;
-        assert_eq!((status, &reply["detail"]), (422, &json!(detail)));
+        assert_eq!((status, &reply["detail"][0]["msg"]), (422, &json!(detail)));
     }
     let (status, reply) = server.post("/api/v1/workflows", &json!({})).await;
     assert_eq!(status, 422);

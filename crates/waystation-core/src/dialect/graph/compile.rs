@@ -5,7 +5,7 @@ use std::collections::{BTreeSet, HashMap, HashSet};
 use serde_json::{Map, Value, json};
 
 use super::definition::{Definition, Graph, NodeDefinition};
-use super::issue::{Issue, Issues, Place, did_you_mean};
+use super::issue::{Issue, Issues, Place};
 use super::mentions::{Mention, in_literal, in_template};
 use super::paths::Paths;
 use super::types::{Lowered, NodeTypes};
@@ -57,7 +57,7 @@ pub fn compile(
         Compiler { types, definition: definition_read, nodes_left, items: Vec::new(), issues };
     compiler.check_variables();
     let (plan, _) = compiler.plan(&definition.graph, &[]);
-    let Issues { errors, warnings } = compiler.issues;
+    let Issues { errors, warnings, .. } = compiler.issues;
     if errors.is_empty() { Ok(Compiled { definition, plan, warnings }) } else { Err(errors) }
 }
 
@@ -74,14 +74,14 @@ struct Compiler<'d> {
 /// What names mean in a graph: its own nodes, and behind them those of the graphs around it.
 struct Names<'g> {
     own: HashMap<&'g str, NodeIndex>,
-    around: Vec<&'g str>,
+    around: HashSet<&'g str>,
     variables: &'g Map<String, Value>,
 }
 
 impl Names<'_> {
     fn is_known(&self, name: &str) -> bool {
         self.own.contains_key(name)
-            || self.around.contains(&name)
+            || self.around.contains(name)
             || self.variables.contains_key(name)
     }
 
@@ -93,7 +93,9 @@ impl Names<'_> {
 impl<'d> Compiler<'d> {
     /// The plan of a graph, and the nodes of the graphs around it that it refers to.
     fn plan(&mut self, graph: &Graph, around: &[&str]) -> (Plan, BTreeSet<String>) {
-        self.count(graph);
+        if !self.count(graph) {
+            return (self.empty_plan(), BTreeSet::new());
+        }
         let ids = self.ids(graph);
         let lowered: Vec<Option<Lowered>> =
             graph.nodes.iter().map(|node| self.lower(node)).collect();
@@ -132,14 +134,15 @@ impl<'d> Compiler<'d> {
         (plan, outer)
     }
 
-    fn count(&mut self, graph: &Graph) {
-        match self.nodes_left.checked_sub(graph.nodes.len()) {
-            Some(left) => self.nodes_left = left,
-            None => {
-                let text = "there are more nodes than are allowed (WAYSTATION_MAX_STEPS)";
-                self.issues.error(Issue::new(graph.place.field("nodes"), text));
-            }
-        }
+    /// Whether there is room for the nodes of a graph. What is far too large is not looked at.
+    fn count(&mut self, graph: &Graph) -> bool {
+        let Some(left) = self.nodes_left.checked_sub(graph.nodes.len()) else {
+            let text = "there are more nodes than are allowed (WAYSTATION_MAX_STEPS)";
+            self.issues.error(Issue::new(graph.place.field("nodes"), text));
+            return false;
+        };
+        self.nodes_left = left;
+        true
     }
 
     fn ids<'g>(&mut self, graph: &'g Graph) -> HashMap<&'g str, NodeIndex> {
@@ -166,7 +169,7 @@ impl<'d> Compiler<'d> {
                 None
             }
             None => {
-                let near = did_you_mean(&node.kind, self.types.names().into_iter());
+                let near = self.issues.did_you_mean(&node.kind, self.types.names().into_iter());
                 let text = format!("there is no node type {}{near}", node.kind);
                 self.issues.error(Issue::new(node.place.field("type"), text));
                 None
@@ -188,7 +191,11 @@ impl<'d> Compiler<'d> {
                 own.entry(name).or_insert(index as NodeIndex);
             }
         }
-        Names { own, around: around.to_vec(), variables: &self.definition.variables }
+        Names {
+            own,
+            around: around.iter().copied().collect(),
+            variables: &self.definition.variables,
+        }
     }
 
     /// Circles that have no edge in common, some of them at least.
@@ -206,11 +213,13 @@ impl<'d> Compiler<'d> {
 
     /// Nodes that wait for more branches than lead to them would never run.
     fn check_joins(&mut self, graph: &Graph, lowered: &[Option<Lowered>], edges: &[Edge]) {
+        let mut led_to = vec![0; graph.nodes.len()];
+        edges.iter().for_each(|edge| led_to[edge.to as usize] += 1);
         for (index, lowered) in lowered.iter().enumerate() {
             let join = lowered.as_ref().and_then(|lowered| lowered.join);
             let Some(Join::First(count)) = join else { continue };
-            let incoming = edges.iter().filter(|edge| edge.to as usize == index).count();
-            if incoming < count as usize {
+            let incoming = led_to[index];
+            if incoming < count {
                 let text = format!("waits for {count} of its branches, and has {incoming}");
                 self.issues.error(Issue::new(graph.nodes[index].place.field("config"), text));
             }
@@ -326,11 +335,11 @@ impl<'d> Compiler<'d> {
                     self.issues.warn(place.clone(), text);
                 }
                 (Some(_), _) => {}
-                (None, _) if names.around.contains(&name.as_str()) => {
+                (None, _) if names.around.contains(name.as_str()) => {
                     outer.insert(name.clone());
                 }
                 (None, _) if *is_certain || !self.may_be_value(name) => {
-                    let near = did_you_mean(name, names.all());
+                    let near = self.issues.did_you_mean(name, names.all());
                     let text =
                         format!("refers to the output of {name}: there is no such node{near}");
                     self.issues.error(Issue::new(place.clone(), text));
@@ -389,12 +398,14 @@ impl<'d> Compiler<'d> {
         let starts: Vec<NodeIndex> = starts.map(|(index, _)| index as NodeIndex).collect();
         let Some(from) = starts.first().copied() else { return Vec::new() };
         let reached = paths.reached(starts.into_iter());
+        let mut is_led_to = vec![false; graph.nodes.len()];
+        edges.iter().for_each(|edge| is_led_to[edge.to as usize] = true);
         let mut dead = Vec::new();
         for (index, node) in graph.nodes.iter().enumerate().filter(|(index, _)| !reached[*index]) {
             let text = format!("{} is not reached from a start node, and does not run", node.id);
             self.issues.warn(node.place.clone(), text);
-            let to = index as NodeIndex;
-            if !edges.iter().any(|edge| edge.to == to) {
+            if !is_led_to[index] {
+                let to = index as NodeIndex;
                 dead.push(Edge { from, to, when: When::Never, label: None });
             }
         }

@@ -5,7 +5,7 @@ use std::fmt;
 use serde_json::{Value, json};
 
 use crate::error::nearest;
-use crate::limits::FINDINGS;
+use crate::limits::{FINDINGS, HINTS};
 
 /// A problem or a warning.
 #[derive(Clone, Debug, PartialEq)]
@@ -106,6 +106,7 @@ pub struct Issues {
     pub errors: Vec<Issue>,
     /// What is probably not meant so.
     pub warnings: Vec<Issue>,
+    hints: usize,
 }
 
 impl Issues {
@@ -116,19 +117,28 @@ impl Issues {
         }
     }
 
+    /// A hint at the nearest of the known names, to be put behind a sentence. Looking for it takes time:
+    /// only so many are given.
+    pub(super) fn did_you_mean<'a>(
+        &mut self,
+        name: &str,
+        known: impl Iterator<Item = &'a str>,
+    ) -> String {
+        if self.hints == HINTS {
+            return String::new();
+        }
+        self.hints += 1;
+        let near = nearest(name, known);
+        if near.is_empty() {
+            return String::new();
+        }
+        format!("; did you mean {}?", near.join(" or "))
+    }
+
     /// Notes a warning.
     pub fn warn(&mut self, place: Place, message: impl Into<String>) {
         if self.warnings.len() < FINDINGS {
             self.warnings.push(Issue::new(place, message));
         }
     }
-}
-
-/// A hint at the nearest of the known names, to be put behind a sentence.
-pub(super) fn did_you_mean<'a>(name: &str, known: impl Iterator<Item = &'a str>) -> String {
-    let near = nearest(name, known);
-    if near.is_empty() {
-        return String::new();
-    }
-    format!("; did you mean {}?", near.join(" or "))
 }

@@ -18,6 +18,8 @@ pub mod issue;
 pub mod job;
 mod mentions;
 mod paths;
+#[cfg(test)]
+mod tests;
 pub mod trigger;
 pub mod types;
 mod wiring;

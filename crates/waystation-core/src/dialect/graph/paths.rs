@@ -1,10 +1,19 @@
 //! Ways through a graph: cycles, what is reached from where it begins, what comes before what.
 
+use std::cell::OnceCell;
+
 use crate::plan::{Edge, NodeIndex};
 
 /// The targets of each node's edges.
 pub(super) struct Paths {
     next: Vec<Vec<NodeIndex>>,
+    before: OnceCell<Option<Before>>,
+}
+
+/// For each node a bit for every one: whether that one comes before it.
+struct Before {
+    words: usize,
+    bits: Vec<u64>,
 }
 
 impl Paths {
@@ -13,7 +22,7 @@ impl Paths {
         for edge in edges {
             next[edge.from as usize].push(edge.to);
         }
-        Paths { next }
+        Paths { next, before: OnceCell::new() }
     }
 
     /// The nodes in an order in which each comes after those that lead to it; or a cycle, from a node
@@ -78,8 +87,28 @@ impl Paths {
         reached
     }
 
-    /// Whether one node comes before another.
+    /// Whether one node comes before another. In a circle all do.
     pub(super) fn leads(&self, from: NodeIndex, to: NodeIndex) -> bool {
-        from != to && self.reached([from].into_iter())[to as usize]
+        let before = self.before.get_or_init(|| self.order().ok().map(|order| self.before(&order)));
+        before.as_ref().is_none_or(|before| {
+            let word = before.bits[to as usize * before.words + from as usize / 64];
+            word >> (from % 64) & 1 == 1
+        })
+    }
+
+    /// What comes before each node, for all at once: graphs are small enough for a bit for each pair.
+    fn before(&self, order: &[NodeIndex]) -> Before {
+        let words = self.next.len().div_ceil(64);
+        let mut bits = vec![0; self.next.len() * words];
+        let mut own = vec![0; words];
+        for from in order.iter().map(|node| *node as usize) {
+            own.copy_from_slice(&bits[from * words..][..words]);
+            own[from / 64] |= 1 << (from % 64);
+            for to in &self.next[from] {
+                let of_target = &mut bits[*to as usize * words..][..words];
+                of_target.iter_mut().zip(&own).for_each(|(word, more)| *word |= more);
+            }
+        }
+        Before { words, bits }
     }
 }

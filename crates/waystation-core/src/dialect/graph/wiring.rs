@@ -3,7 +3,7 @@
 use std::collections::{HashMap, HashSet};
 
 use super::definition::{EdgeDefinition, Graph, Label};
-use super::issue::{Issue, Issues, did_you_mean};
+use super::issue::{Issue, Issues};
 use super::types::Lowered;
 use crate::plan::{Edge, NodeIndex, When};
 
@@ -36,6 +36,7 @@ impl Wiring {
         issues: &mut Issues,
     ) -> Wiring {
         let mut wiring = Wiring { edges: Vec::new(), conditions: Vec::new() };
+        let mut silent = HashSet::new();
         for (number, edge) in graph.edges.iter().enumerate() {
             let ends = (end(edge, true, by_id, issues), end(edge, false, by_id, issues));
             let (Some(from), Some(to)) = ends else { continue };
@@ -44,6 +45,9 @@ impl Wiring {
                 wiring.edges.push(Edge { from, to, when: When::Completed, label: None });
                 continue;
             };
+            if edge.label.is_none() {
+                silent.insert((from, to));
+            }
             match way_out(edge, lowered, issues) {
                 None => {}
                 Some(Way::When(when)) => wiring.edges.push(Edge { from, to, when, label: None }),
@@ -52,45 +56,21 @@ impl Wiring {
                 }
             }
         }
-        wiring.add_targets(graph, nodes, by_id, issues);
+        let targets = targets(graph, nodes, by_id, issues);
+        wiring.lead(targets, &silent);
         wiring.drop_repeated();
         wiring
     }
 
-    /// Adds the edges to nodes that settings name.
-    fn add_targets(
-        &mut self,
-        graph: &Graph,
-        nodes: &[Option<Lowered>],
-        by_id: &HashMap<&str, NodeIndex>,
-        issues: &mut Issues,
-    ) {
-        for (from, lowered) in nodes.iter().enumerate() {
-            for (port, target) in lowered.iter().flat_map(|lowered| &lowered.targets) {
-                let is_edge = |edge: &EdgeDefinition| {
-                    edge.from == graph.nodes[from].id && is_called(edge, target)
-                };
-                match by_id.get(target.as_str()) {
-                    Some(to) => self.lead(from as NodeIndex, *to, port),
-                    None if graph.edges.iter().any(is_edge) => {}
-                    None => {
-                        let place = graph.nodes[from].place.field("config");
-                        let near = did_you_mean(target, by_id.keys().copied());
-                        let text = format!(
-                            "there is no node {target}: the branch {port} ends here at run time{near}"
-                        );
-                        issues.warn(place, text);
-                    }
-                }
-            }
-        }
-    }
-
-    /// An edge between the two that says nothing of its port is the one that settings mean.
-    fn lead(&mut self, from: NodeIndex, to: NodeIndex, port: &str) {
-        let when = When::Port(port.to_owned());
-        self.edges.retain(|edge| (edge.from, edge.to) != (from, to) || edge.when == When::Failed);
-        self.edges.push(Edge { from, to, when, label: None });
+    /// Adds the edges that settings mean. One between the same nodes that says nothing of its port is the
+    /// same.
+    fn lead(&mut self, targets: Vec<Edge>, silent: &HashSet<(NodeIndex, NodeIndex)>) {
+        let led: HashSet<_> = targets.iter().map(|edge| (edge.from, edge.to)).collect();
+        self.edges.retain(|edge| {
+            let ends = (edge.from, edge.to);
+            !(led.contains(&ends) && silent.contains(&ends)) || edge.when == When::Failed
+        });
+        self.edges.extend(targets);
     }
 
     /// The same edge twice would count twice where a node waits for so many.
@@ -106,6 +86,39 @@ impl Wiring {
     }
 }
 
+/// The edges to nodes that settings name.
+fn targets(
+    graph: &Graph,
+    nodes: &[Option<Lowered>],
+    by_id: &HashMap<&str, NodeIndex>,
+    issues: &mut Issues,
+) -> Vec<Edge> {
+    let mut led = Vec::new();
+    let names = graph.edges.iter().flat_map(|edge| {
+        let label = edge.label.as_ref().map(|label| label.text.as_str());
+        [edge.id.as_deref(), label].into_iter().flatten().map(|name| (edge.from.as_str(), name))
+    });
+    let named: HashSet<(&str, &str)> = names.collect();
+    for (from, lowered) in nodes.iter().enumerate() {
+        for (port, target) in lowered.iter().flat_map(|lowered| &lowered.targets) {
+            if let Some(to) = by_id.get(target.as_str()) {
+                let when = When::Port(port.clone());
+                led.push(Edge { from: from as NodeIndex, to: *to, when, label: None });
+                continue;
+            }
+            let node = &graph.nodes[from];
+            if named.contains(&(node.id.as_str(), target.as_str())) {
+                continue;
+            }
+            let near = issues.did_you_mean(target, by_id.keys().copied());
+            let text =
+                format!("there is no node {target}: the branch {port} ends here at run time{near}");
+            issues.warn(node.place.field("config"), text);
+        }
+    }
+    led
+}
+
 fn end(
     edge: &EdgeDefinition,
     is_source: bool,
@@ -115,7 +128,7 @@ fn end(
     let (id, field) = if is_source { (&edge.from, "source") } else { (&edge.to, "target") };
     let known = by_id.get(id.as_str()).copied();
     if known.is_none() {
-        let near = did_you_mean(id, by_id.keys().copied());
+        let near = issues.did_you_mean(id, by_id.keys().copied());
         let text = format!("there is no node {id}{near}");
         issues.error(Issue::new(edge.place.field(field), text));
     }
@@ -146,7 +159,7 @@ fn way_out(edge: &EdgeDefinition, node: &Lowered, issues: &mut Issues) -> Option
         Some(port) => Some(Way::When(When::Port(port.clone()))),
         None if text.eq_ignore_ascii_case(ERROR) => Some(Way::When(When::Failed)),
         None if !node.ports.is_empty() => {
-            let near = did_you_mean(text, node.ports.iter().map(String::as_str));
+            let near = issues.did_you_mean(text, node.ports.iter().map(String::as_str));
             let ports = node.ports.join(", ");
             let text = format!(
                 "the node has no way out called {text}; its ways out are {ports}, and error{near}"

@@ -119,7 +119,9 @@ async fn run_beside_a_server_runs_there() {
     let reply: Value = serde_json::from_str(&bad.stdout).unwrap();
     assert_eq!(
         reply["validation_errors"],
-        json!(["Missing STEPS_CONFIG (of a pipeline) or instructions (of an instruction chain)"])
+        json!([
+            "Missing STEPS_CONFIG (of a pipeline), instructions (of an instruction chain) or nodes (of a workflow)"
+        ])
     );
     let bad = run_with(server.data(), &["run", "-"], &[], "[]").await;
     assert_eq!(bad.code, Some(3), "{}", bad.stderr);
