@@ -1,9 +1,11 @@
 //! A workflow out of a description, by a model that is told the node types and what is wrong with its
 //! answers.
 
+use std::time::Duration;
+
 use serde_json::{Value, json};
 use waystation_core::dialect::graph::issue::Issue;
-use waystation_core::error::{Code, Error, Failure};
+use waystation_core::error::{Class, Code, Error, Failure};
 use waystation_engine::node::AttemptContext;
 use waystation_engine::provider::models::Ask;
 use waystation_engine::provider::structured;
@@ -14,6 +16,10 @@ use crate::workflows::{self, Refusal};
 
 /// How often a model may answer before it is given up.
 const ROUNDS: usize = 3;
+/// Pauses before a call that failed is made again.
+const PAUSES: [Duration; 2] = [Duration::from_secs(1), Duration::from_secs(4)];
+/// The longest pause, whatever the provider asks for.
+const PAUSE_MAX: Duration = Duration::from_secs(15);
 /// Problems of one answer that the model is told.
 const PROBLEMS: usize = 30;
 /// Tokens that an answer may have.
@@ -79,28 +85,59 @@ pub async fn generate(app: &App, wish: &Wish) -> Result<Generated, Unmade> {
     let mut rounds = 0;
     loop {
         rounds += 1;
-        let answer =
-            structured::ask(&app.models, ask(wish, &messages), &schema(), &context).await?;
+        let answer = match patiently(app, wish, &messages, &context).await {
+            Ok(answer) => answer,
+            Err(failure) if failure.code == Code::ModelAnswer && rounds < ROUNDS => {
+                messages.push(said(Role::User, feedback(&[failure.message])));
+                continue;
+            }
+            Err(failure) => return Err(failure.into()),
+        };
         let mut value = answer.value;
         let workflow = value["workflow"].take();
-        match workflows::check(app, &workflow) {
+        let problems: Vec<String> = match workflows::check(app, &workflow) {
+            // What is probably not meant so is worth another try.
+            Ok(compiled) if rounds < ROUNDS && !compiled.warnings.is_empty() => {
+                compiled.warnings.iter().map(ToString::to_string).collect()
+            }
             Ok(compiled) => {
                 let text = |name: &str| value[name].as_str().unwrap_or_default().to_owned();
                 let (summary, reasoning) = (text("summary"), text("reasoning"));
-                let warnings = compiled.warnings;
+                let unset = workflows::unset_secrets(app, &compiled);
+                let warnings = compiled.warnings.into_iter().chain(unset).collect();
                 return Ok(Generated { workflow, summary, reasoning, warnings, rounds });
             }
             Err(Refusal::Invalid(issues)) if rounds >= ROUNDS => {
                 return Err(Unmade::Invalid { workflow, issues });
             }
-            Err(Refusal::Invalid(issues)) => {
-                messages.push(said(Role::Assistant, answer.answer.text));
-                messages.push(said(Role::User, feedback(&issues)));
-            }
+            Err(Refusal::Invalid(issues)) => issues.iter().map(ToString::to_string).collect(),
             Err(Refusal::Error(error)) => return Err(Unmade::Error(error)),
-            Err(Refusal::Stale { .. }) => {}
+            Err(Refusal::Stale { .. }) => Vec::new(),
+        };
+        messages.push(said(Role::Assistant, answer.answer.text));
+        messages.push(said(Role::User, feedback(&problems)));
+    }
+}
+
+/// Asks, and again where the failure is one that passes.
+async fn patiently(
+    app: &App,
+    wish: &Wish,
+    messages: &[Message],
+    context: &AttemptContext,
+) -> Result<structured::Structured, Failure> {
+    for pause in PAUSES {
+        match structured::ask(&app.models, ask(wish, messages), &schema(), context).await {
+            Err(Failure { class: Class::Retryable { after_ms }, code, .. })
+                if code != Code::ModelAnswer =>
+            {
+                let asked = after_ms.map_or(pause, Duration::from_millis);
+                tokio::time::sleep(asked.clamp(pause, PAUSE_MAX)).await;
+            }
+            answer => return answer,
         }
     }
+    structured::ask(&app.models, ask(wish, messages), &schema(), context).await
 }
 
 fn said(role: Role, text: String) -> Message {
@@ -171,11 +208,11 @@ missing. Conditions are expressions without braces or with them: outputs.classif
 Never write keys, passwords or made-up addresses into a config: use {{secrets.NAME}} and {{input.NAME}}. Use \
 only the node types below, with only the settings that their schemas have.";
 
-fn feedback(issues: &[Issue]) -> String {
+fn feedback(problems: &[String]) -> String {
     let problems: Vec<String> =
-        issues.iter().take(PROBLEMS).map(|issue| format!("- {issue}")).collect();
+        problems.iter().take(PROBLEMS).map(|problem| format!("- {problem}")).collect();
     format!(
-        "The definition was refused:\n{}\n\nAnswer with the whole JSON object again, mended.",
+        "There are problems:\n{}\n\nAnswer with the whole JSON object again, mended.",
         problems.join("\n")
     )
 }

@@ -5,7 +5,8 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use serde_json::{Map, Value, json};
 use waystation_core::dialect::graph::definition::Definition;
-use waystation_core::dialect::graph::issue::{Issue, Issues};
+use waystation_core::dialect::graph::issue::{Issue, Issues, Place};
+use waystation_core::dialect::graph::trigger::TriggerKind;
 use waystation_core::dialect::graph::{Compiled, compile};
 use waystation_core::error::{Code, Error};
 use waystation_core::plan::Plan;
@@ -85,6 +86,31 @@ pub fn read(
     }
 }
 
+/// A warning for each secret that a definition names, and nobody has set.
+pub fn unset_secrets(app: &App, compiled: &Compiled) -> Vec<Issue> {
+    let names = app.vault.names();
+    let is_set = |path: &str| {
+        let begins = |name: &String| {
+            path.strip_prefix(name.as_str())
+                .is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
+        };
+        names.iter().any(begins)
+    };
+    let hooks = compiled.definition.triggers.iter().filter_map(|trigger| match &trigger.kind {
+        TriggerKind::Hook(hook) => hook.signature.as_ref().map(|signature| &signature.secret),
+        TriggerKind::Schedule(_) => None,
+    });
+    let mut unset: Vec<&String> = compiled.secrets.iter().chain(hooks).collect();
+    unset.sort_unstable();
+    unset.dedup();
+    unset.retain(|path| !is_set(path));
+    let warning = |path: &&String| {
+        let text = format!("secrets.{path} is not set: run `waystation secret set {path}`");
+        Issue::new(Place::default(), text)
+    };
+    unset.iter().map(warning).collect()
+}
+
 /// Checks a definition and keeps it as the present version.
 pub async fn save(
     app: &App,
@@ -94,7 +120,10 @@ pub async fn save(
 ) -> Result<Saved, Refusal> {
     let source = without_own_fields(source);
     let read = read(&source, app.engine.catalog(), app.steps_max);
-    let (Compiled { definition, warnings, .. }, triggers) = read.map_err(Refusal::Invalid)?;
+    let (compiled, triggers) = read.map_err(Refusal::Invalid)?;
+    let unset = unset_secrets(app, &compiled);
+    let Compiled { definition, mut warnings, .. } = compiled;
+    warnings.extend(unset);
     let at = now_ms();
     let change = WorkflowChange {
         id,

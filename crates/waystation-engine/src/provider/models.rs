@@ -30,13 +30,14 @@ pub use super::directory::Entry;
 
 /// Who is asked where nobody is named.
 const PROVIDER: &str = "openai";
-/// Who is asked instead where that one has no key, and a gateway is configured.
-const GATEWAY: &str = "gateway";
+/// Who is asked instead, the first that can answer, where that one has no key.
+const OTHERS: [&str; 3] = ["gateway", "openrouter", "anthropic"];
 
 /// What a node wants to know.
 #[derive(Clone, Debug, Default)]
 pub struct Ask {
-    /// The provider's name. Where it is not said, it is `openai`, or else the gateway, if there is one.
+    /// The provider's name. Where it is not said, it is `openai`, or without a key for it
+    /// the first of gateway, openrouter and anthropic that is configured.
     pub provider: Option<String>,
     /// The model; the provider's default where it is not said.
     pub model: Option<String>,
@@ -238,7 +239,10 @@ impl Models {
     fn unnamed(&self, has_key: bool) -> &'static str {
         let can_answer =
             |name: &str| self.directory.find(name).is_ok_and(|access| access.key.is_ok());
-        if !has_key && !can_answer(PROVIDER) && can_answer(GATEWAY) { GATEWAY } else { PROVIDER }
+        if has_key || can_answer(PROVIDER) {
+            return PROVIDER;
+        }
+        OTHERS.into_iter().find(|name| can_answer(name)).unwrap_or(PROVIDER)
     }
 
     /// Answers from the cache, or from an equal question under way, or else asks for all who do.

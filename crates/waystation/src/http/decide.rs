@@ -23,6 +23,8 @@ pub(super) fn routes() -> Router<Context> {
 
 async fn ask(State(context): State<Context>, Path(text): Path<String>) -> Result<Response, Detail> {
     let ticket = ticket(&context, &text)?;
+    // Until the page is made; the semaphore is never closed.
+    let _place = context.readers.acquire().await;
     let run = context.app.engine.run(ticket.run).await?;
     let program = &run.program;
     let node = program.by_id.get(&ticket.node).copied();

@@ -1,5 +1,7 @@
 //! `/workflows`: the same stored workflows and their runs, in the shape of executions.
 
+use std::sync::Arc;
+
 use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
@@ -15,11 +17,11 @@ use waystation_engine::driver::Origin;
 use waystation_engine::id::{RunId, WorkflowId, now_ms};
 use waystation_engine::store::{Expected, RunFilter, RunRow, Status, WorkflowFilter};
 
-use super::Context;
 use super::body::Body;
 use super::detail::Detail;
 use super::extract::{Path, Query};
-use super::service::{expected, input};
+use super::service::{check_version, expected, input_of, saved_reply, tag};
+use super::{Context, claims};
 use crate::workflows::{self, NAMESPACE, view};
 
 /// Executions or workflows in one list, at the most.
@@ -55,7 +57,7 @@ async fn list(State(context): State<Context>) -> Result<Json<Value>, Detail> {
 async fn create(State(context): State<Context>, body: Body) -> Result<Response, Detail> {
     let source = Value::Object(body.object()?);
     let saved = workflows::save(&context.app, WorkflowId::new(), Expected::Absent, source).await?;
-    Ok((StatusCode::CREATED, Json(view(&saved.row))).into_response())
+    Ok((StatusCode::CREATED, saved_reply(&saved)).into_response())
 }
 
 /// A workflow's id in a path.
@@ -68,8 +70,9 @@ fn id(text: &str) -> Result<WorkflowId, Detail> {
 async fn show(
     State(context): State<Context>,
     Path(text): Path<String>,
-) -> Result<Json<Value>, Detail> {
-    Ok(Json(view(&workflows::load(&context.app, &id(&text)?, None).await?)))
+) -> Result<Response, Detail> {
+    let row = workflows::load(&context.app, &id(&text)?, None).await?;
+    Ok(([tag(row.version)], Json(view(&row))).into_response())
 }
 
 async fn replace(
@@ -77,17 +80,19 @@ async fn replace(
     Path(text): Path<String>,
     headers: HeaderMap,
     body: Body,
-) -> Result<Json<Value>, Detail> {
+) -> Result<Response, Detail> {
     let (id, source) = (id(&text)?, Value::Object(body.object()?));
     let saved = workflows::save(&context.app, id, expected(&headers)?, source).await?;
-    Ok(Json(view(&saved.row)))
+    Ok(saved_reply(&saved))
 }
 
 async fn remove(
     State(context): State<Context>,
     Path(text): Path<String>,
+    headers: HeaderMap,
 ) -> Result<StatusCode, Detail> {
     let id = id(&text)?;
+    check_version(&context, &id, &headers).await?;
     if context.app.engine.store().remove_workflow(&id).await.map_err(Error::from)? {
         Ok(StatusCode::NO_CONTENT)
     } else {
@@ -98,31 +103,46 @@ async fn remove(
 async fn execute(
     State(context): State<Context>,
     Path(text): Path<String>,
+    headers: HeaderMap,
     body: Body,
 ) -> Result<Response, Detail> {
     let row = workflows::load(&context.app, &id(&text)?, None).await?;
-    let source = body.text()?;
-    let is_async = is_async(source);
-    let submitted = workflows::begin(&context.app, &row, input(source)?, Origin::default()).await?;
-    let (run_id, started_at) = (submitted.id.to_string(), now_ms());
-    let run = if is_async {
-        submitted.finished.accepted().await?;
-        None
-    } else {
-        Some(submitted.finished.wait().await?)
+    let (input, is_async) = wanted(&body)?;
+    let claim = claims::of_call(&headers, &row.id, &[&input])?;
+    let (origin, started_at) = (Origin { claim, ..Origin::default() }, now_ms());
+    let begun = claims::begin(&context, &row, input, origin).await?;
+    let (id, run) = match begun {
+        claims::Begun::Now(submitted) if is_async => {
+            submitted.finished.accepted().await?;
+            (submitted.id, None)
+        }
+        claims::Begun::Now(submitted) => (submitted.id, Some(submitted.finished.wait().await?)),
+        claims::Begun::Before(id) if is_async => (id, None),
+        claims::Begun::Before(id) => {
+            claims::ended(&context, id).await?;
+            (id, Some(Arc::new(context.app.engine.run(id).await?)))
+        }
     };
-    let reply = execution::begun(run.as_deref(), &run_id, &text, started_at);
+    let reply = execution::begun(run.as_deref(), &id.to_string(), &text, started_at);
     Ok((StatusCode::ACCEPTED, Json(reply)).into_response())
 }
 
-/// Whether the caller does not wait. What is no JSON is refused when the input is read.
-fn is_async(body: &str) -> bool {
-    #[derive(Default, Deserialize)]
-    struct Wanted {
-        #[serde(default)]
-        async_execution: bool,
+/// The input of a run, and whether the caller does not wait for its end.
+fn wanted(body: &Body) -> Result<(Value, bool), Detail> {
+    if body.text()?.trim().is_empty() {
+        return Ok((json!({}), false));
     }
-    serde_json::from_str::<Wanted>(body).unwrap_or_default().async_execution
+    let mut fields = body.object()?;
+    let is_async = match fields.shift_remove("async_execution") {
+        None | Some(Value::Null) => false,
+        Some(Value::Bool(is_async)) => is_async,
+        Some(_) => return Err(Detail::at(&["body", "async_execution"], "must be true or false")),
+    };
+    let input = input_of(fields);
+    if !input.is_object() {
+        return Err(Detail::at(&["body", "inputs"], "must be an object"));
+    }
+    Ok((input, is_async))
 }
 
 #[derive(Deserialize)]

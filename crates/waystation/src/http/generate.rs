@@ -20,11 +20,15 @@ pub(super) fn routes() -> Router<Context> {
 
 async fn make(State(context): State<Context>, body: Body) -> Result<Response, Detail> {
     let mut fields = body.object()?;
-    let mut text = |name: &str| fields.shift_remove(name)?.as_str().map(str::to_owned);
+    let mut text = |name: &str| match fields.shift_remove(name) {
+        None | Some(Value::Null) => Ok(None),
+        Some(Value::String(text)) => Ok(Some(text)),
+        Some(_) => Err(Detail::at(&["body", name], "must be text")),
+    };
     let wish = Wish {
-        prompt: text("prompt").unwrap_or_default(),
-        provider: text("provider"),
-        model: text("model"),
+        prompt: text("prompt")?.unwrap_or_default(),
+        provider: text("provider")?,
+        model: text("model")?,
     };
     match generate::generate(&context.app, &wish).await {
         Ok(made) => Ok(Json(json!({

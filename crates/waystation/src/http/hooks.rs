@@ -3,7 +3,7 @@
 use axum::Json;
 use axum::Router;
 use axum::extract::{OriginalUri, State};
-use axum::http::{HeaderMap, Method, StatusCode, header};
+use axum::http::{HeaderMap, Method, StatusCode};
 use axum::response::{IntoResponse, Response};
 use axum::routing::any;
 use serde_json::{Map, Value, json};
@@ -15,20 +15,20 @@ use waystation_engine::event::signature::{self, SigningKey};
 use waystation_engine::id::now_ms;
 use waystation_engine::store::{Claim, Fired, TriggerRow};
 
-use super::Context;
 use super::body::Body;
 use super::detail::Detail;
 use super::extract::Path;
+use super::{Context, claims};
 use crate::triggers::{self, Hook};
 use crate::workflows;
 
-/// Headers that name whoever calls, and must not be kept with the run.
-const SECRET_HEADERS: [header::HeaderName; 4] =
-    [header::AUTHORIZATION, header::PROXY_AUTHORIZATION, header::COOKIE, header::SET_COOKIE];
-/// Headers that tell one delivery from its repetition, the first that is there counts.
+/// Words in the names of headers that prove who calls, and must not be kept with the run.
+const SECRET_WORDS: [&str; 7] =
+    ["auth", "cookie", "token", "secret", "api-key", "signature", "password"];
+/// Headers that tell one delivery from its repetition; the first that is there counts.
 const DELIVERY_HEADERS: [&str; 3] = ["idempotency-key", signature::ID_HEADER, "x-github-delivery"];
-/// How long a delivery is remembered.
-const DELIVERY_MS: u64 = 24 * 3_600_000;
+/// Letters of what tells one delivery from its repetition.
+const DELIVERY_LETTERS: usize = 255;
 
 pub(super) fn routes() -> Router<Context> {
     Router::new().route("/hooks/{*path}", any(call))
@@ -60,7 +60,7 @@ async fn call(
         "headers": shown(&headers, &hook),
         "body": serde_json::from_str(text).unwrap_or_else(|_| Value::from(text)),
     });
-    begin(&context, &row, &hook, input, delivery(&headers, &row, text)).await
+    begin(&context, &row, &hook, input, delivery(&headers, &row, &hook, text)).await
 }
 
 /// Checks that the call comes from somebody with the secret.
@@ -69,7 +69,9 @@ fn verify(context: &Context, hook: &Hook, headers: &HeaderMap, body: &[u8]) -> R
     let secret = context.app.vault.get(&signed.secret).map_err(|error| {
         // Whoever calls must not learn its name.
         tracing::error!(%error, path = hook.path, "a hook's secret is missing");
-        Error::new(Code::Internal, "This hook cannot check signatures: its secret is not set")
+        let text = "This hook cannot check signatures: its secret is not set";
+        let hint = Some("the log of the server names it".to_owned());
+        Detail::Plain(StatusCode::INTERNAL_SERVER_ERROR, text.to_owned(), hint)
     })?;
     let header = |name: &str| headers.get(name).and_then(|value| value.to_str().ok());
     let verdict = if signed.is_standard {
@@ -96,7 +98,8 @@ fn shown(headers: &HeaderMap, hook: &Hook) -> Value {
     let signed = hook.signature.as_ref().map(|signed| signed.header.as_str());
     let mut fields = Map::new();
     for (name, value) in headers {
-        let is_secret = SECRET_HEADERS.contains(name) || signed == Some(name.as_str());
+        let is_secret = SECRET_WORDS.iter().any(|word| name.as_str().contains(word))
+            || signed == Some(name.as_str());
         if !is_secret && let Ok(text) = value.to_str() {
             fields.insert(name.as_str().to_owned(), text.into());
         }
@@ -104,13 +107,14 @@ fn shown(headers: &HeaderMap, hook: &Hook) -> Value {
     Value::Object(fields)
 }
 
-/// What tells this delivery from its repetition, if the caller says.
-fn delivery(headers: &HeaderMap, row: &TriggerRow, body: &str) -> Option<Claim> {
-    let mut told = DELIVERY_HEADERS.iter().filter_map(|name| headers.get(*name)?.to_str().ok());
-    let id = told.find(|id| !id.is_empty() && id.len() <= 255)?;
-    let key = format!("hook:{}:{}:{id}", row.workflow, row.id);
-    let fingerprint = waystation_engine::driver::plans::source_key(&[body]);
-    Some(Claim { key, fingerprint, expires: now_ms() + DELIVERY_MS })
+/// What tells this delivery from its repetition, if the caller says. Where one of these headers is signed
+/// it alone counts: with another, the same call could be made again by whoever has seen it.
+fn delivery(headers: &HeaderMap, row: &TriggerRow, hook: &Hook, body: &str) -> Option<Claim> {
+    let is_standard = hook.signature.as_ref().is_some_and(|signed| signed.is_standard);
+    let names = if is_standard { &[signature::ID_HEADER][..] } else { &DELIVERY_HEADERS };
+    let mut told = names.iter().filter_map(|name| headers.get(*name)?.to_str().ok());
+    let id = told.find(|id| !id.is_empty() && id.len() <= DELIVERY_LETTERS)?;
+    Some(claims::claim(&format!("hook:{}:{}:{id}", row.workflow, row.id), &[body]))
 }
 
 async fn begin(
@@ -120,17 +124,14 @@ async fn begin(
     input: Value,
     claim: Option<Claim>,
 ) -> Result<Response, Detail> {
-    let store = context.app.engine.store();
-    if let Some(claim) = &claim
-        && let Some((run, _)) = store.claimed(&claim.key, now_ms()).await.map_err(Error::from)?
-    {
-        return Ok(accepted(&run.to_string()));
-    }
     let workflow = workflows::load(&context.app, &row.workflow, None).await?;
     let fired =
         Fired { workflow: row.workflow, trigger: row.id.clone(), occurrence: None, next_at: None };
     let origin = Origin { claim, fired: Some(fired), ..Origin::default() };
-    let submitted = workflows::begin(&context.app, &workflow, input, origin).await?;
+    let submitted = match claims::begin(context, &workflow, input, origin).await? {
+        claims::Begun::Now(submitted) => submitted,
+        claims::Begun::Before(run) => return Ok(accepted(&run.to_string())),
+    };
     let id = submitted.id.to_string();
     if !hook.waits {
         submitted.finished.accepted().await?;

@@ -167,11 +167,14 @@ async fn retry(
     body: Body,
 ) -> Result<Response, Detail> {
     let row = find(&context, &text).await?;
-    let fields = if body.text()?.trim().is_empty() { Default::default() } else { body.object()? };
-    let again = Again {
-        from: fields.get("from").map(node_id).transpose()?.flatten(),
-        input: fields.get("input_data").or_else(|| fields.get("input")).cloned(),
-    };
+    let mut fields =
+        if body.text()?.trim().is_empty() { Default::default() } else { body.object()? };
+    let from = fields.shift_remove("from").as_ref().map(node_id).transpose()?.flatten();
+    let inputs = ["input_data", "inputs", "input"].into_iter();
+    let again = Again { from, input: inputs.filter_map(|name| fields.shift_remove(name)).next() };
+    if let Some(unknown) = fields.keys().next() {
+        return Err(Detail::at(&["body", unknown], "there are only from and input_data here"));
+    }
     let submitted = context.app.engine.retry(row.id, again).await?;
     let id = submitted.id;
     submitted.finished.accepted().await?;

@@ -3,6 +3,7 @@
 mod analytics;
 mod blocks;
 mod body;
+mod claims;
 mod cors;
 mod decide;
 mod detail;

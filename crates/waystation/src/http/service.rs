@@ -5,28 +5,23 @@ use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use axum::{Json, Router};
-use futures_util::{StreamExt, pin_mut};
 use serde::Deserialize;
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 use waystation_core::error::{Code, Error};
 use waystation_core::time::rfc3339;
 use waystation_engine::driver::{Origin, Submitted};
-use waystation_engine::id::{RunId, WorkflowId, now_ms};
-use waystation_engine::store::{Claim, Expected, VersionLine, WorkflowFilter};
+use waystation_engine::id::{RunId, WorkflowId};
+use waystation_engine::store::{Expected, VersionLine, WorkflowFilter};
 
 use super::Context;
 use super::body::Body;
 use super::detail::Detail;
 use super::extract::{Path, Query};
-use super::jobs;
+use super::{claims, jobs};
 use crate::workflows::{self, Saved, view, view_line, view_warnings};
 
 /// Workflows in one page, at the most.
 const PAGE_MAX: usize = 200;
-/// How long an idempotency key is remembered.
-const CLAIM_MS: u64 = 24 * 3_600_000;
-/// The header that tells one call from its repetition.
-const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
 /// Says that the reply is that of an earlier call.
 const REPLAYED: HeaderName = HeaderName::from_static("idempotent-replayed");
 
@@ -110,13 +105,13 @@ async fn create(State(context): State<Context>, body: Body) -> Result<Response, 
 }
 
 /// The workflow, its version as a tag, and its warnings.
-fn saved_reply(saved: &Saved) -> Response {
+pub(super) fn saved_reply(saved: &Saved) -> Response {
     let mut body = view(&saved.row);
     body["warnings"] = view_warnings(&saved.warnings);
     ([tag(saved.row.version)], Json(body)).into_response()
 }
 
-fn tag(version: u32) -> (HeaderName, HeaderValue) {
+pub(super) fn tag(version: u32) -> (HeaderName, HeaderValue) {
     let text = HeaderValue::from_str(&format!("\"{version}\""));
     (header::ETAG, text.unwrap_or(HeaderValue::from_static("*")))
 }
@@ -124,7 +119,8 @@ fn tag(version: u32) -> (HeaderName, HeaderValue) {
 async fn validate(State(context): State<Context>, body: Body) -> Result<Json<Value>, Detail> {
     let source = Value::Object(body.object()?);
     Ok(Json(match workflows::check(&context.app, &source) {
-        Ok(compiled) => {
+        Ok(mut compiled) => {
+            compiled.warnings.extend(workflows::unset_secrets(&context.app, &compiled));
             json!({ "valid": true, "errors": [], "warnings": view_warnings(&compiled.warnings) })
         }
         Err(workflows::Refusal::Invalid(issues)) => {
@@ -216,13 +212,26 @@ pub(super) fn expected(headers: &HeaderMap) -> Result<Expected, Detail> {
 async fn remove(
     State(context): State<Context>,
     Path(text): Path<String>,
+    headers: HeaderMap,
 ) -> Result<StatusCode, Detail> {
     let id = id(&text)?;
+    check_version(&context, &id, &headers).await?;
     if context.app.engine.store().remove_workflow(&id).await.map_err(Error::from)? {
         Ok(StatusCode::NO_CONTENT)
     } else {
         Err(workflows::unknown(&text).into())
     }
+}
+
+/// Refuses to remove another version than the one that the caller means.
+pub(super) async fn check_version(
+    context: &Context,
+    id: &WorkflowId,
+    headers: &HeaderMap,
+) -> Result<(), Detail> {
+    let Expected::Version(expected) = expected(headers)? else { return Ok(()) };
+    let present = workflows::load(&context.app, id, None).await?.version;
+    if present == expected { Ok(()) } else { Err(workflows::Refusal::Stale { present }.into()) }
 }
 
 async fn versions(
@@ -263,24 +272,13 @@ async fn execute(
     let version = version.map_err(|_| Detail::parameter("version", "must be a whole number"))?;
     let row = workflows::load(&context.app, &id(&text)?, version).await?;
     let waits = flag("wait", wanted.wait.as_deref())?;
-    let source = body.text()?;
-    let input = input(source)?;
-    let claim = claim(&headers, &format!("{}:{}", row.id, source), &row.id)?;
-    if let Some(claim) = &claim
-        && let Some(reply) = replayed(&context, claim, waits).await?
-    {
-        return Ok(reply);
+    let input = input(body.text()?)?;
+    let claim = claims::of_call(&headers, &row.id, &[&input, &json!(version)])?;
+    let origin = Origin { claim, ..Origin::default() };
+    match claims::begin(&context, &row, input, origin).await? {
+        claims::Begun::Now(submitted) => begun(&context, submitted, waits).await,
+        claims::Begun::Before(run) => begun_before(&context, run, waits).await,
     }
-    let origin = Origin { claim: claim.clone(), ..Origin::default() };
-    let submitted = match (workflows::begin(&context.app, &row, input, origin).await, &claim) {
-        (Ok(submitted), _) => submitted,
-        // The same call came at the same time, and was first.
-        (Err(workflows::Refusal::Error(error)), Some(claim)) if error.code == Code::Conflict => {
-            return replayed(&context, claim, waits).await?.ok_or_else(|| error.into());
-        }
-        (Err(refusal), _) => return Err(refusal.into()),
-    };
-    begun(&context, submitted, waits).await
 }
 
 /// The job, once it is accepted, or once it has ended where the caller waits for that.
@@ -292,6 +290,16 @@ async fn begun(context: &Context, submitted: Submitted, waits: bool) -> Result<R
     }
     submitted.finished.wait().await?;
     jobs::reply(context, run).await
+}
+
+/// The job that an earlier call with the same key has begun.
+async fn begun_before(context: &Context, run: RunId, waits: bool) -> Result<Response, Detail> {
+    let status = if waits { StatusCode::OK } else { StatusCode::ACCEPTED };
+    if waits {
+        claims::ended(context, run).await?;
+    }
+    let replayed = [(REPLAYED, HeaderValue::from_static("true"))];
+    Ok((status, replayed, jobs::reply(context, run).await?).into_response())
 }
 
 /// Runs a definition that is not kept.
@@ -326,58 +334,20 @@ pub(super) fn input(body: &str) -> Result<Value, Detail> {
     let invalid = |text: String| Error::new(Code::BodyInvalid, text);
     let parsed: Value = serde_json::from_str(body)
         .map_err(|error| invalid(format!("The body is not valid JSON: {error}")))?;
-    let Value::Object(mut fields) = parsed else {
-        return Err(invalid("The body must be a JSON object".into()).into());
-    };
-    let named = ["input_data", "inputs", "input"].into_iter();
-    let found = named.filter_map(|name| fields.shift_remove(name)).next();
-    Ok(found.unwrap_or(Value::Object(fields)))
+    match parsed {
+        Value::Object(fields) => Ok(input_of(fields)),
+        _ => Err(invalid("The body must be a JSON object".into()).into()),
+    }
 }
 
-/// The claim of a call that may be repeated: by its key, within one workflow.
-fn claim(headers: &HeaderMap, body: &str, workflow: &WorkflowId) -> Result<Option<Claim>, Detail> {
-    let Some(value) = headers.get(IDEMPOTENCY_KEY) else { return Ok(None) };
-    let key = value.to_str().unwrap_or_default().trim();
-    if key.is_empty() || key.len() > 255 {
-        let text = "Idempotency-Key has 1 to 255 visible letters";
-        return Err(Error::new(Code::RequestInvalid, text).into());
+/// Likewise, out of the fields of the body.
+pub(super) fn input_of(mut fields: Map<String, Value>) -> Value {
+    let found = ["input_data", "inputs"].into_iter().find_map(|name| fields.shift_remove(name));
+    if let Some(input) = found {
+        return input;
     }
-    let fingerprint = waystation_engine::driver::plans::source_key(&[body]);
-    let key = format!("execute:{workflow}:{key}");
-    Ok(Some(Claim { key, fingerprint, expires: now_ms() + CLAIM_MS }))
-}
-
-/// Waits for a run that somebody else has begun.
-async fn ended(context: &Context, run: RunId) -> Result<(), Error> {
-    let entries = context.app.engine.follow(run, 0);
-    pin_mut!(entries);
-    while let Some(batch) = entries.next().await {
-        batch?;
-    }
-    Ok(())
-}
-
-/// The job that a call with the same key began, if there was one.
-async fn replayed(
-    context: &Context,
-    claim: &Claim,
-    waits: bool,
-) -> Result<Option<Response>, Detail> {
-    let store = context.app.engine.store();
-    let claimed = store.claimed(&claim.key, now_ms()).await.map_err(Error::from)?;
-    let Some((run, fingerprint)) = claimed else { return Ok(None) };
-    if fingerprint != claim.fingerprint {
-        let text = "The Idempotency-Key was used with another request";
-        return Err(Error::new(Code::Conflict, text).into());
-    }
-    let status = match waits {
-        true => {
-            ended(context, run).await?;
-            StatusCode::OK
-        }
-        false => StatusCode::ACCEPTED,
-    };
-    let reply = jobs::reply(context, run).await?;
-    let replayed = [(REPLAYED, HeaderValue::from_static("true"))];
-    Ok(Some((status, replayed, reply).into_response()))
+    // An input may have a field of this name.
+    let is_alone = fields.len() == 1;
+    let found = fields.get_mut("input").filter(|_| is_alone).map(Value::take);
+    found.unwrap_or(Value::Object(fields))
 }

@@ -83,15 +83,15 @@ async fn a_step_under_way_may_finish_and_the_rest_follows_at_the_next_start() {
     let waiting = tokio::spawn(waiting);
     eventually("both runs are under way", async || (target.count("/one") == 2).then_some(())).await;
     server.signal("TERM");
-    eventually("new runs are refused", async || {
-        let body = two_steps(&target).to_string();
-        let answer = server.request(Method::POST, "/execute").body(body).send().await;
-        match answer {
-            Ok(answer) => (answer.status() == 503).then_some(()),
-            Err(_) => Some(()),
-        }
+    // Before the server has heard of it, a new run would still begin.
+    eventually("the server is going down", async || {
+        let answer = server.request(Method::GET, "/ready").send().await;
+        (!answer.is_ok_and(|answer| answer.status() == 200)).then_some(())
     })
     .await;
+    let body = two_steps(&target).to_string();
+    let refused = server.request(Method::POST, "/execute").body(body).send().await;
+    assert!(refused.map_or(true, |answer| answer.status() == 503), "new runs are refused");
     go.notify_waiters();
     // Who waits is told that the run goes on, and where to ask for it.
     let answer = waiting.await.unwrap().unwrap();

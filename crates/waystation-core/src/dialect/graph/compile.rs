@@ -6,7 +6,7 @@ use serde_json::{Map, Value, json};
 
 use super::definition::{Definition, Graph, NodeDefinition};
 use super::issue::{Issue, Issues, Place};
-use super::mentions::{Mention, in_literal, in_template};
+use super::mentions::{Mention, in_literal, in_template, secret};
 use super::paths::Paths;
 use super::types::{Lowered, NodeTypes};
 use super::wiring::Wiring;
@@ -42,6 +42,8 @@ pub struct Compiled {
     pub plan: Plan,
     /// What is probably not meant so.
     pub warnings: Vec<Issue>,
+    /// The secrets that templates and conditions name, with what follows in their paths.
+    pub secrets: BTreeSet<String>,
 }
 
 /// Compiles a definition; the error lists all problems.
@@ -53,12 +55,22 @@ pub fn compile(
     let mut issues = Issues::default();
     let definition = Definition::parse(source, &mut issues);
     let (definition_read, nodes_left) = (&definition, nodes_max);
-    let mut compiler =
-        Compiler { types, definition: definition_read, nodes_left, items: Vec::new(), issues };
+    let mut compiler = Compiler {
+        types,
+        definition: definition_read,
+        nodes_left,
+        items: Vec::new(),
+        secrets: BTreeSet::new(),
+        issues,
+    };
     compiler.check_variables();
     let (plan, _) = compiler.plan(&definition.graph, &[]);
-    let Issues { errors, warnings, .. } = compiler.issues;
-    if errors.is_empty() { Ok(Compiled { definition, plan, warnings }) } else { Err(errors) }
+    let (Issues { errors, warnings, .. }, secrets) = (compiler.issues, compiler.secrets);
+    if errors.is_empty() {
+        Ok(Compiled { definition, plan, warnings, secrets })
+    } else {
+        Err(errors)
+    }
 }
 
 struct Compiler<'d> {
@@ -68,6 +80,7 @@ struct Compiler<'d> {
     nodes_left: usize,
     /// The names of the items of the bodies that the present graph lies in.
     items: Vec<String>,
+    secrets: BTreeSet<String>,
     issues: Issues,
 }
 
@@ -298,7 +311,10 @@ impl<'d> Compiler<'d> {
         let mut found = BTreeSet::new();
         let (literal, config) = split(lowered);
         match Template::compile(&config, &known) {
-            Ok(template) => found.extend(template.paths().filter_map(Mention::read)),
+            Ok(template) => {
+                self.secrets.extend(template.paths().filter_map(secret));
+                found.extend(template.paths().filter_map(Mention::read));
+            }
             Err(problems) => {
                 for problem in problems {
                     self.issues.error(Issue::new(place.clone(), problem.to_string()));
@@ -308,7 +324,10 @@ impl<'d> Compiler<'d> {
         }
         match lowered.condition.as_deref().map(|source| Condition::parse(source, &known)) {
             None => {}
-            Some(Ok(condition)) => found.extend(condition.paths().filter_map(Mention::read)),
+            Some(Ok(condition)) => {
+                self.secrets.extend(condition.paths().filter_map(secret));
+                found.extend(condition.paths().filter_map(Mention::read));
+            }
             Some(Err(problem)) => {
                 self.issues.error(Issue::new(place.field("condition"), problem.to_string()));
             }

@@ -30,6 +30,16 @@ impl Mention {
     }
 }
 
+/// The secret that a path names, and what follows: a name may have dots.
+pub(super) fn secret(path: &[Key]) -> Option<String> {
+    let mut names = path.iter().map_while(|key| match key {
+        Key::Name(name) => Some(&**name),
+        Key::Index(_) => None,
+    });
+    let rest = |names: Vec<&str>| (!names.is_empty()).then(|| names.join("."));
+    (names.next() == Some("secrets")).then(|| rest(names.collect())).flatten()
+}
+
 /// What a node refers to in settings that it evaluates by itself: any text in them may be a template
 /// or a condition. What is neither refers to nothing.
 pub(super) fn in_literal(value: &Value, known: &dyn Fn(&str) -> bool) -> BTreeSet<Mention> {
