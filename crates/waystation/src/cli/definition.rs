@@ -74,7 +74,7 @@ fn load_pipeline(text: &str, steps_max: usize) -> Result<Loaded, Failed> {
 fn load_workflow(text: &str, config: &Config) -> Result<Loaded, Failed> {
     let source = document::read(text).map_err(|problem| Failed::Definition(vec![problem]))?;
     let read = workflows::read(&source, &*app::catalog(config)?, config.steps_max);
-    let (compiled, _) = read.map_err(Failed::issues)?;
+    let (compiled, _) = read.map_err(|issues| Failed::issues(&issues))?;
     let warnings = compiled.warnings.iter().map(ToString::to_string).collect();
     Ok(Loaded { plan: compiled.plan, warnings })
 }

@@ -101,7 +101,7 @@ impl Failed {
     }
 
     /// All that is wrong with a workflow.
-    fn issues(issues: Vec<Issue>) -> Failed {
+    fn issues(issues: &[Issue]) -> Failed {
         Failed::Definition(issues.iter().map(ToString::to_string).collect())
     }
 

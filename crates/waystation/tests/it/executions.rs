@@ -215,3 +215,23 @@ async fn a_run_that_is_no_execution_is_not_found() {
         );
     }
 }
+
+#[tokio::test]
+async fn an_execution_takes_inputs_as_an_object_and_nothing_for_them() {
+    let server = Server::start().await;
+    let workflow = save(&server, &flow(&[gives("a", "{{ input }}")], &[])).await;
+    let path = format!("/workflows/{workflow}/execute");
+    for (body, expected) in [
+        (json!({}), json!({})),
+        (json!({ "async_execution": false }), json!({})),
+        (json!({ "inputs": { "n": 1 } }), json!({ "n": 1 })),
+        (json!({ "n": 1 }), json!({ "n": 1 })),
+    ] {
+        let (status, begun) = server.post(&path, &body).await;
+        assert_eq!((status, &begun["status"]), (202, &json!("success")), "{begun}");
+        assert_eq!(execution(&server, &begun).await["variables"], expected, "{body}");
+    }
+    for wrong in [json!({ "async_execution": "yes" }), json!({ "inputs": [1] })] {
+        assert_eq!(server.post(&path, &wrong).await.0, 422, "{wrong}");
+    }
+}

@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use crate::support::eventually;
 use crate::support::graph::{
     begin, calls, ended, error, execute, flow, gives, graph, job, node, nodes_that_are, output,
-    result, save, state, until,
+    result, run, save, state, until,
 };
 use crate::support::server::{Server, answer};
 use crate::support::target::{Target, reply};
@@ -271,4 +271,59 @@ async fn a_job_tells_all_about_its_nodes() {
     assert!(node["duration_ms"].is_u64(), "{node}");
     assert_eq!(nodes_that_are(&seen, "completed"), ["call"]);
     assert_eq!(job(&server, seen["id"].as_str().unwrap()).await, seen);
+}
+
+#[tokio::test]
+async fn calls_with_one_key_at_the_same_time_begin_one_job() {
+    let target = Target::start(async |_, _| reply(200, "{}")).await;
+    let server = Server::start().await;
+    // Its job lasts before it ends, and so does its claim on the key.
+    let workflow = save(&server, &flow(&[calls("call", &target.url("/"))], &[])).await;
+    let path = format!("/api/v1/workflows/{workflow}/execute?wait=True");
+    let body = |text: &str| text.to_owned();
+    let call = |text: String| {
+        let request = server.request(Method::POST, &path).header("idempotency-key", "k");
+        answer(request.body(text))
+    };
+    // Other ways of writing the same.
+    let texts = ["{\"input_data\":{\"a\":1,\"b\":2}}", "{\"inputs\": {\"b\": 2, \"a\": 1}}"];
+    let all = (0..16).map(|number| call(body(texts[number % 2])));
+    let jobs = futures_util::future::join_all(all).await;
+    for (status, job) in &jobs {
+        assert_eq!((*status, &job["id"]), (200, &jobs[0].1["id"]), "{job}");
+        assert_eq!(job["status"], "completed", "who waits gets the end");
+    }
+    assert_eq!(target.count("/"), 1);
+}
+
+#[tokio::test]
+async fn a_retry_takes_numbers_as_ids_and_nothing_that_it_does_not_know() {
+    let server = Server::start().await;
+    let mut one = gives("1", "{{ input.n }}");
+    one["id"] = 1.into();
+    let job = run(&server, &flow(&[one], &[]), &json!({ "n": 1 })).await;
+    let again = retried(&server, &job["id"], &json!({ "from": 1, "inputs": { "n": 2 } })).await;
+    assert_eq!(result(&again), &json!(2));
+    let path = format!("/api/v1/jobs/{}/retry", job["id"].as_str().unwrap());
+    for wrong in [json!({ "frm": "1" }), json!({ "from": [] }), json!({ "from": 7 })] {
+        assert_eq!(server.post(&path, &wrong).await.0, 422, "{wrong}");
+    }
+}
+
+#[tokio::test]
+async fn a_definition_runs_once_without_being_kept() {
+    let server = Server::start().await;
+    let workflow = flow(&[gives("a", "{{ input.n + 1 }}")], &[]);
+    let body = json!({ "workflow": workflow, "input_data": { "n": 1 } });
+    let (status, job) = server.post("/api/v1/workflows/run?wait=true", &body).await;
+    assert_eq!((status, result(&job)), (200, &json!(2)));
+    let (status, job) = server.post("/api/v1/workflows/run", &body).await;
+    assert_eq!(status, 202);
+    assert_eq!(result(&ended(&server, job["id"].as_str().unwrap()).await), &json!(2));
+    assert_eq!(server.post("/api/v1/workflows/run", &json!({})).await.0, 422);
+    let wrong = json!({ "workflow": { "name": "x", "nodes": [{ "id": "a", "type": "zap" }] } });
+    assert_eq!(server.post("/api/v1/workflows/run", &wrong).await.0, 422);
+    for list in ["/api/v1/workflows", "/api/v1/jobs"] {
+        assert_eq!(server.get(list).await.1["total"], 0, "{list}");
+    }
 }

@@ -5,7 +5,7 @@ use reqwest::{Method, RequestBuilder};
 use serde_json::{Value, json};
 use waystation_fake_models::FakeModels;
 
-use crate::support::graph::{execute, flow, gives, node, output, result, save};
+use crate::support::graph::{calls, execute, flow, gives, node, output, replace, result, save};
 use crate::support::server::{Server, answer};
 
 const CUSTOMER_SUPPORT: &str = include_str!("../../../../testdata/graph/customer-support.json");
@@ -257,4 +257,57 @@ async fn workflows_are_listed_by_page_status_and_words() {
     for wrong in ["page=0", "limit=0", "page=x", "limit=-1"] {
         assert_eq!(server.get(&format!("/api/v1/workflows?{wrong}")).await.0, 422, "{wrong}");
     }
+}
+
+#[tokio::test]
+async fn only_the_version_that_is_meant_is_removed() {
+    let server = Server::start().await;
+    let definition = flow(&[gives("a", "A")], &[]);
+    let workflow = save(&server, &definition).await;
+    replace(&server, &workflow, &definition).await;
+    for path in ["/api/v1/workflows", "/workflows"] {
+        let path = format!("{path}/{workflow}");
+        let stale = server.request(Method::DELETE, &path).header("if-match", "\"1\"");
+        assert_eq!(answer(stale).await.0, 412);
+        assert_eq!(server.get(&path).await.1["version"], 2);
+    }
+    let path = format!("/workflows/{workflow}");
+    let present = server.request(Method::DELETE, &path).header("if-match", "\"2\"");
+    assert_eq!(present.send().await.unwrap().status(), 204);
+}
+
+#[tokio::test]
+async fn faults_of_requests_are_told_where_they_are() {
+    let server = Server::start().await;
+    let workflow = save(&server, &flow(&[gives("a", "A")], &[])).await;
+    for (path, place) in [
+        ("/api/v1/workflows?limit=x", json!(["query", "limit"])),
+        ("/api/v1/jobs?status=odd", json!(["query", "status"])),
+        (&format!("/api/v1/workflows/{workflow}?version=x"), json!(["query"])),
+        ("/workflows/%FF", json!(["path"])),
+    ] {
+        let (status, reply) = server.get(path).await;
+        assert_eq!((status, &reply["detail"][0]["loc"]), (422, &place), "{path}");
+    }
+    let (status, reply) = server.get("/api/v1/nothing").await;
+    assert_eq!((status, &reply["detail"]), (404, &json!("There is nothing at /api/v1/nothing")));
+    let (status, reply) = server.call(Method::PUT, "/api/v1/jobs", None).await;
+    assert_eq!(status, 405);
+    assert!(reply["detail"].is_string(), "{reply}");
+    let path = format!("/api/v1/workflows/{workflow}/execute?wait=perhaps");
+    assert_eq!(
+        server.post(&path, &json!({})).await.1["detail"][0]["loc"],
+        json!(["query", "wait"])
+    );
+}
+
+#[tokio::test]
+async fn secrets_that_nobody_has_set_are_warned_of() {
+    let server = Server::start().await;
+    let mut definition = flow(&[calls("a", "http://localhost/")], &[]);
+    definition["nodes"][0]["config"]["headers"] = json!({ "X-Key": "{{secrets.API_KEY}}" });
+    let (status, reply) = server.post("/api/v1/workflows", &definition).await;
+    assert_eq!(status, 201);
+    let text = reply["warnings"][0]["msg"].as_str().unwrap();
+    assert_eq!(text, "secrets.API_KEY is not set: run `waystation secret set API_KEY`");
 }

@@ -174,7 +174,7 @@ async fn save(app: &App, id: WorkflowId, source: Value) -> Result<Value, Failed>
 
 pub(in crate::cli) fn refused(refusal: Refusal) -> Failed {
     match refusal {
-        Refusal::Invalid(issues) => Failed::issues(issues),
+        Refusal::Invalid(issues) => Failed::issues(&issues),
         Refusal::Error(error) => Failed::Error(error),
         Refusal::Stale { present } => {
             let text = format!("the present version is {present} by now; try again");
