@@ -9,6 +9,7 @@ use serde_json::{Value, json};
 use waystation_core::error::{Code, Error};
 
 use super::local::Server;
+use super::workflow::document::{Form, text_of};
 use super::{Failed, Outcome, terminal};
 use crate::app::App;
 use crate::config::Config;
@@ -28,7 +29,7 @@ pub(super) struct Generate {
     /// Which model; the provider's default unless said.
     #[arg(long)]
     model: Option<String>,
-    /// Write the workflow to this file instead of printing it.
+    /// Write the workflow to this file instead of printing it: YAML where it is named so, else JSON.
     #[arg(long)]
     output: Option<PathBuf>,
 }
@@ -50,7 +51,7 @@ impl Generate {
             terminal::print_json(&made["workflow"]);
             return Ok(());
         };
-        let text = format!("{:#}\n", made["workflow"]);
+        let text = text_of(&made["workflow"], Form::of(&file))?;
         std::fs::write(&file, text).map_err(|error| {
             let text = format!("{} cannot be written: {error}", file.display());
             Error::new(Code::RequestInvalid, text)

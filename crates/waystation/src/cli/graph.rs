@@ -51,8 +51,17 @@ fn draw_graph(chart: &mut String, plan: &Plan, edges: &[Edge]) -> fmt::Result {
         }
     }
     for edge in edges {
-        let arrow = if edge.when == When::Settled { "-.->" } else { "-->" };
-        let label = edge.label.as_deref().map(|label| format!("|\"{}\"|", escaped(label)));
+        let arrow = match edge.when {
+            When::Settled | When::Never => "-.->",
+            _ => "-->",
+        };
+        let port = match &edge.when {
+            When::Port(port) => Some(port.as_str()),
+            When::Failed => Some("error"),
+            _ => None,
+        };
+        let label = edge.label.as_deref().or(port);
+        let label = label.map(|label| format!("|\"{}\"|", escaped(label)));
         let label = label.unwrap_or_default();
         writeln!(chart, "  n{} {arrow}{label} n{}", edge.from, edge.to)?;
     }

@@ -7,6 +7,7 @@ use axum::routing::{get, post};
 use axum::{Json, Router};
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
+use waystation_core::dialect::graph::definition::STATUSES;
 use waystation_core::error::{Code, Error};
 use waystation_core::time::rfc3339;
 use waystation_engine::driver::{Origin, Submitted};
@@ -87,6 +88,12 @@ async fn list(
 ) -> Result<Json<Value>, Detail> {
     let (page, limit) = wanted.page.read()?.place(PAGE_MAX)?;
     let offset = (page - 1).saturating_mul(limit);
+    if let Some(status) = &wanted.status
+        && !STATUSES.contains(&status.as_str())
+    {
+        let text = format!("must be one of {}", STATUSES.join(", "));
+        return Err(Detail::parameter("status", &text));
+    }
     let filter = WorkflowFilter { status: wanted.status, text: wanted.q, offset, limit };
     let store = context.app.engine.store();
     let (lines, total) = store.workflows(filter).await.map_err(Error::from)?;

@@ -530,7 +530,7 @@ fn plan_node(node: &NodeDefinition, lowered: Lowered, body: Option<Box<Plan>>) -
     let metadata = json!({ "type": node.kind });
     Node {
         id: node.id.clone(),
-        name: node.name.clone().unwrap_or_default(),
+        name: node.name.as_ref().unwrap_or(&node.id).clone(),
         kind,
         config,
         condition,

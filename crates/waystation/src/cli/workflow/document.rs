@@ -18,6 +18,12 @@ pub(in crate::cli) enum Form {
 }
 
 impl Form {
+    /// What a file is written in, by its name.
+    pub(in crate::cli) fn of(file: &Path) -> Form {
+        let extension = file.extension().and_then(|extension| extension.to_str());
+        if matches!(extension, Some("yaml" | "yml")) { Form::Yaml } else { Form::Json }
+    }
+
     pub(super) fn extension(self) -> &'static str {
         match self {
             Form::Json => "json",
@@ -48,7 +54,7 @@ pub(in crate::cli) fn read(text: &str) -> Result<Value, String> {
 }
 
 /// A workflow as text, without the moments of its versions, which are the server's.
-pub(super) fn text_of(workflow: &Value, form: Form) -> Result<String, Error> {
+pub(in crate::cli) fn text_of(workflow: &Value, form: Form) -> Result<String, Error> {
     let shown = without(workflow, &MOMENTS);
     let written = match form {
         Form::Json => serde_json::to_string_pretty(&shown).map_err(|error| error.to_string()),

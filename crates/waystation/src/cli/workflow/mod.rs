@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 
 use clap::{Args, Subcommand};
 use serde_json::Value;
+use waystation_core::dialect::graph::definition::STATUSES;
 use waystation_core::error::{Code, Error};
 
 use self::document::{Form, text_of};
@@ -92,6 +93,7 @@ impl Workflow {
     pub(super) async fn execute(self, config: Config) -> Outcome {
         match self {
             Workflow::List { status, json } => {
+                let status = status.map(|status| known_status(&status)).transpose()?;
                 list(&Shelf::open(config).await?, status, json).await
             }
             Workflow::Get { workflow, version, format } => {
@@ -116,6 +118,14 @@ impl Workflow {
             }
         }
     }
+}
+
+fn known_status(status: &str) -> Result<String, Error> {
+    if STATUSES.contains(&status) {
+        return Ok(status.to_owned());
+    }
+    let text = format!("--status is one of {}", STATUSES.join(", "));
+    Err(Error::new(Code::RequestInvalid, text))
 }
 
 async fn list(shelf: &Shelf, status: Option<String>, json: bool) -> Outcome {
