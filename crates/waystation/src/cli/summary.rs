@@ -20,6 +20,10 @@ fn is_chain(detail: &Value) -> bool {
     detail["dialect"] == "instructions"
 }
 
+fn is_workflow(detail: &Value) -> bool {
+    detail["dialect"] == "graph"
+}
+
 /// How the run ended, what it took, and its result.
 pub(super) fn print(detail: &Value) {
     let detail = &terminal::plain_value(detail);
@@ -31,14 +35,15 @@ pub(super) fn print(detail: &Value) {
 }
 
 fn head(detail: &Value) {
-    let time = if is_chain(detail) {
-        &detail["execution_time"]
-    } else {
-        &detail["result"]["execution_time"]
-    };
-    let time = duration(time.as_f64().unwrap_or(0.0));
+    let is_pipeline = !is_chain(detail) && !is_workflow(detail);
+    let teller = if is_pipeline { &detail["result"] } else { detail };
+    let time = duration(teller["execution_time"].as_f64().unwrap_or(0.0));
     let id = detail["execution_id"].as_str().unwrap_or_default();
-    let counts = if is_chain(detail) { chain_counts(detail) } else { counts(&detail["result"]) };
+    let counts = match is_pipeline {
+        true => counts(&detail["result"]),
+        false if is_chain(detail) => chain_counts(detail),
+        false => workflow_counts(detail),
+    };
     let head = match detail["status"].as_str() {
         Some("completed") => style("Completed").green().bold(),
         Some("cancelled") => style("Cancelled").yellow().bold(),
@@ -56,6 +61,19 @@ fn counts(reply: &Value) -> Vec<String> {
     ];
     let count = |name: &str| reply[name].as_u64().filter(|count| *count > 0);
     counts.iter().filter_map(|(word, field)| Some(format!("{} {word}", count(field)?))).collect()
+}
+
+fn workflow_counts(detail: &Value) -> Vec<String> {
+    let steps = detail["steps"].as_array().map(Vec::as_slice).unwrap_or_default();
+    let count = |status: &str| steps.iter().filter(|step| step["status"] == status).count();
+    let words = [("completed", "completed"), ("failed", "failed"), ("aborted", "skipped")];
+    let counts = words.into_iter().map(|(status, word)| (count(status), word));
+    let mut told: Vec<String> = counts
+        .filter(|(count, _)| *count > 0)
+        .map(|(count, word)| format!("{count} {word}"))
+        .collect();
+    told.extend(used(&detail["usage"]));
+    told
 }
 
 fn chain_counts(detail: &Value) -> Vec<String> {
@@ -110,8 +128,14 @@ fn webhook(webhook: &Value) {
     terminal::say(&format!("{mark} the webhook's receiver did not take all: {error}; {after}"));
 }
 
-/// A pipeline's result is a value; a chain's is the text of its last step.
+/// The result of a pipeline or a workflow is a value; a chain's is the text of its last step.
 fn result(detail: &Value) {
+    if is_workflow(detail) {
+        if detail["status"] == "completed" {
+            terminal::print_json(&detail["result"]["result"]);
+        }
+        return;
+    }
     if !is_chain(detail) {
         if let Some(result) = detail["result"].get("final_result") {
             terminal::print_json(result);

@@ -41,6 +41,8 @@ pub(super) fn routes() -> Router<Context> {
 struct Wanted {
     status: Option<String>,
     workflow_id: Option<String>,
+    /// The job whose items and sub-workflows are wanted.
+    parent: Option<String>,
     before: Option<String>,
     #[serde(flatten)]
     page: PageText,
@@ -53,9 +55,15 @@ async fn list(
     let (page, limit) = wanted.page.read()?.place(PAGE_MAX)?;
     let before = wanted.before.as_deref().map(str::parse::<RunId>).transpose();
     let before = before.map_err(|_| Detail::parameter("before", "must be the id of a job"))?;
+    let parent = match &wanted.parent {
+        Some(job) => Some(find(&context, job).await?.id),
+        None => None,
+    };
     let filter = RunFilter {
         workflow: wanted.workflow_id,
-        namespace: Some(NAMESPACE.into()),
+        // Items are in their job's, whichever that is.
+        namespace: parent.is_none().then(|| NAMESPACE.into()),
+        parent,
         dialect: Some(Dialect::Graph),
         status: wanted.status.as_deref().map(status).transpose()?,
         before,

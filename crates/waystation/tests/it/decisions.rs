@@ -3,9 +3,10 @@
 use reqwest::{Client, Method};
 use serde_json::{Value, json};
 
+use crate::support::eventually;
 use crate::support::graph::{
-    begin, ended, error, execute, flow, gives, node, nodes_that_are, output, result, run, save,
-    signal, state, until,
+    begin, ended, error, execute, flow, gives, graph, node, nodes_that_are, output, result, run,
+    save, signal, state, until,
 };
 use crate::support::server::{Server, answer};
 use crate::support::target::{Target, reply};
@@ -167,6 +168,29 @@ async fn when_nobody_decides_time_does() {
     let job =
         run(&server, &asking(json!({ "timeout": 0.1, "on_timeout": "fail" })), &json!({})).await;
     assert_eq!(error(&job), "Node ask failed: Nobody decided within 0.1 seconds");
+}
+
+#[tokio::test]
+async fn items_that_wait_are_found_and_decided() {
+    let server = Server::start().await;
+    let body = graph(&[node("ask", "wait", json!({}))], &[]);
+    let each = node("each", "foreach", json!({ "items": [1, 2], "body": body }));
+    let job = begin(&server, &save(&server, &flow(&[each], &[])).await, &json!({})).await;
+    let path = format!("/api/v1/jobs?parent={job}&status=running");
+    let items = eventually("both items wait", async || {
+        let items = server.get(&path).await.1["items"].take();
+        (items.as_array()?.len() == 2).then_some(items)
+    });
+    for item in items.await.as_array().unwrap() {
+        let id = item["id"].as_str().unwrap();
+        until(&server, id, "ask", "waiting").await;
+        let seen = server.get(&format!("/api/v1/jobs/{id}")).await.1;
+        assert_eq!(seen["parent"]["job_id"], json!(job));
+        let choice = json!({ "choice": "approved", "data": seen["parent"]["item"] });
+        assert_eq!(signal(&server, id, "ask", &choice).await.0, 200);
+    }
+    let result = result(&ended(&server, &job).await).clone();
+    assert_eq!((&result[0]["data"], &result[1]["data"]), (&json!(0), &json!(1)), "{result}");
 }
 
 #[tokio::test]

@@ -12,7 +12,7 @@ use crate::time::rfc3339;
 pub fn render(run: &Run, id: &str) -> Value {
     let start = run.start.as_deref();
     let retry_of = start.and_then(|start| start.retry_of.as_deref());
-    json!({
+    let mut job = json!({
         "id": id,
         "workflow_id": start.map(|start| start.workflow.as_str()),
         "workflow_version": start.and_then(|start| start.version),
@@ -26,7 +26,11 @@ pub fn render(run: &Run, id: &str) -> Value {
         "completed_at": run.finished_at.map(rfc3339),
         "retry_of": retry_of,
         "trigger": start.and_then(|start| start.trigger.as_deref()),
-    })
+    });
+    if let Some(parent) = start.and_then(|start| start.parent.as_ref()) {
+        job["parent"] = json!({ "job_id": parent.run, "item": parent.item });
+    }
+    job
 }
 
 /// Where the job stands.

@@ -107,6 +107,33 @@ async fn runs_are_cancelled_and_tried_again_with_and_without_a_server() {
 }
 
 #[tokio::test]
+async fn a_workflow_file_is_checked_drawn_and_run_like_any_other() {
+    let data = tempfile::tempdir().unwrap();
+    let yaml = "\
+name: Greet
+nodes:
+- {id: who, type: conditional, config: {condition: input.name == 'Ada', true_edge: known, false_edge: other}}
+- {id: known, type: end, config: {output: 'Hi {{input.name}}'}}
+- {id: other, type: end, config: {output: Who is there?}}
+";
+    std::fs::write(data.path().join("greet.yaml"), yaml).unwrap();
+    let checked = run(data.path(), &["validate", "greet.yaml"]).await;
+    assert_eq!(checked.code, Some(0), "{}", checked.stderr);
+    let drawn = run(data.path(), &["graph", "greet.yaml"]).await;
+    assert!(drawn.stdout.contains("n0 -->|\"true\"| n1"), "{}", drawn.stdout);
+    let ended = run(data.path(), &["run", "greet.yaml", "-i", "name=Ada"]).await;
+    assert_eq!((ended.code, ended.stdout.trim()), (Some(0), "\"Hi Ada\""), "{}", ended.stderr);
+    assert!(ended.stderr.contains("2 completed, 1 skipped"), "{}", ended.stderr);
+    let server = Server::start().await;
+    std::fs::write(server.data().join("greet.yaml"), yaml).unwrap();
+    let there = run(server.data(), &["run", "greet.yaml", "-i", "{\"name\": \"Bob\"}"]).await;
+    assert_eq!(there.stdout.trim(), "\"Who is there?\"", "{}", there.stderr);
+    let wrong = run_with(data.path(), &["validate", "-"], &[], "nodes: [{id: a, type: zap}]").await;
+    assert_eq!(wrong.code, Some(3));
+    assert!(wrong.stderr.contains("there is no node type zap"), "{}", wrong.stderr);
+}
+
+#[tokio::test]
 async fn run_beside_a_server_runs_there() {
     let server = Server::start().await;
     std::fs::write(server.data().join("flow.json"), greeting().to_string()).unwrap();
