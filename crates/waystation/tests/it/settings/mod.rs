@@ -1,8 +1,9 @@
-//! Every setting of every node type has an effect: a table with a row for each, and what the row's change
-//! makes a real server do differently. The effects are in `snapshots`, one file a group of types.
+//! Every setting of every node type, and every field of a workflow's document, has an effect: a table with a
+//! row for each, and what its change makes a real server do differently. The effects are in `snapshots`,
+//! one file a group of types.
 //!
 //! - `row`: a setting, the settings before and after its change, and where that can be seen
-//! - `schema`: which settings and choices there are, as the server itself tells
+//! - `schema`: which settings and choices there are, as the server itself and its guide tell
 //! - `stage`: a server among services that see what its nodes do, `service` the one that is called
 //! - `scene`: the graph around a node, and what happens while it runs
 //! - `seen`: what is told of a job, of requests and of letters
@@ -12,6 +13,7 @@
 
 mod code;
 mod data_source;
+mod documents;
 mod effort;
 mod email;
 mod flow;
@@ -43,6 +45,7 @@ fn tables() -> Vec<Table> {
         email::tables(),
         data_source::tables(),
         code::tables(),
+        documents::tables(),
     ];
     groups.into_iter().flatten().collect()
 }
@@ -69,11 +72,12 @@ async fn effects(tables: Vec<Table>) -> String {
     told
 }
 
-/// What the types say of themselves, by the server's own list.
+/// What the types say of themselves, by the server's own list, and what documents may say.
 async fn described() -> Vec<Described> {
     let (status, types) = Server::start().await.get("/api/v1/nodes").await;
     assert_eq!(status, 200);
-    types.as_array().unwrap().iter().flat_map(schema::described).collect()
+    let types = types.as_array().unwrap().iter().flat_map(schema::described);
+    types.chain(schema::described_of_documents()).collect()
 }
 
 #[tokio::test]
@@ -144,4 +148,9 @@ async fn what_sources_are_asked() {
 #[tokio::test]
 async fn what_code_does() {
     insta::assert_snapshot!(effects(code::tables()).await);
+}
+
+#[tokio::test]
+async fn what_documents_say() {
+    insta::assert_snapshot!(effects(documents::tables()).await);
 }

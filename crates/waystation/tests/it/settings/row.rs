@@ -93,6 +93,7 @@ impl Row {
 
 /// A table whose rows change these settings.
 pub(super) fn table(form: &str, base: &Value, rows: Vec<Row>) -> Table {
+    // `transformer: map` is a form of `transformer`.
     let kind = form.split(':').next().unwrap_or_default();
     let complete = |row: Row| {
         let base = row.on.iter().fold(base.clone(), |base, on| merged(&base, on));

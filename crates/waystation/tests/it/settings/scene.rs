@@ -2,6 +2,7 @@
 
 use serde_json::{Value, json};
 
+use super::schema::DOCUMENT;
 use crate::support::graph::{flow, node};
 
 /// What the runs of all rows are given.
@@ -55,6 +56,9 @@ impl Scene {
 
     /// The definition in which a node has these settings.
     pub(super) fn definition(&self, kind: &str, config: Value) -> Value {
+        if kind == DOCUMENT {
+            return config;
+        }
         let mut nodes = self.around.clone();
         let twin = nodes.iter_mut().find(|node| node["type"] == TWIN);
         if let Some(twin) = twin {

@@ -1,4 +1,5 @@
-//! Which settings there are, and which choices: walks the schemas as docs/nodes.md does.
+//! Which settings there are, and which choices: walks the schemas as docs/nodes.md does, and reads what
+//! docs/workflows.md promises of a document.
 
 use serde_json::Value;
 
@@ -28,6 +29,28 @@ pub(super) fn described(listed: &Value) -> Vec<Described> {
         of_form(&format!("{kind}: {name}"), form)
     };
     forms.iter().flat_map(form).collect()
+}
+
+/// What stands for the workflow's document where the others have their type.
+pub(super) const DOCUMENT: &str = "a workflow's document";
+
+/// What a document may say beside the settings of its nodes.
+pub(super) fn described_of_documents() -> Vec<Described> {
+    let text = include_str!("../../../../../docs/workflows.md");
+    let tables = [("The document", ""), ("Nodes", "nodes[]."), ("Settings", "settings.")];
+    let told = tables.iter().flat_map(|(heading, prefix)| {
+        let (_, section) = text.split_once(&format!("\n## {heading}\n")).unwrap();
+        let section = section.split("\n## ").next().unwrap();
+        let cells = section.lines().filter_map(|line| line.strip_prefix("| `")?.split('|').next());
+        // The code in a cell: each name stands between two ticks.
+        let names = cells.flat_map(|cell| cell.split('`').step_by(2));
+        names.filter(|name| !name.trim().is_empty()).map(move |name| format!("{prefix}{name}"))
+    });
+    // Of edges the page tells in words.
+    let edges = ["source", "target", "from", "to", "condition", "label", "sourceHandle"];
+    let settings = told.chain(edges.map(|name| format!("edges[].{name}")));
+    let described = |setting| Described { form: DOCUMENT.to_owned(), setting, choices: Vec::new() };
+    settings.map(described).collect()
 }
 
 fn of_form(form: &str, schema: &Value) -> Vec<Described> {

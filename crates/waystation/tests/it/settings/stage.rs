@@ -10,6 +10,7 @@ use waystation_fake_models::FakeModels;
 
 use super::row::Row;
 use super::scene::{Event, NODE, input};
+use super::schema::DOCUMENT;
 use super::seen::{describe, letter, problems, put, request, words};
 use super::service::{Gate, service};
 use crate::support::command::run_with;
@@ -157,6 +158,9 @@ impl Stage {
             seen["page"] = words(self.server().get(path).await.1.as_str().unwrap());
         }
         describe(&job, matches!(event, Event::Timed), &mut seen);
+        if row.kind == DOCUMENT {
+            self.tell_of_documents(saved["id"].as_str().unwrap(), &job, &mut seen).await;
+        }
         self.tell_since(&before, &mut seen);
         self.server().call(Method::POST, &format!("/api/v1/jobs/{id}/cancel"), None).await;
         self.legible(seen)
@@ -192,6 +196,24 @@ impl Stage {
                 self.server = Some(server);
             }
         }
+    }
+
+    /// Adds what is told of a workflow and its job as wholes.
+    async fn tell_of_documents(&self, workflow: &str, job: &Value, seen: &mut Value) {
+        let server = self.server();
+        let (_, listed) = server.get(&format!("/api/v1/jobs?workflow_id={workflow}")).await;
+        let (_, shown) = server.get(&format!("/api/v1/workflows/{workflow}")).await;
+        let (_, triggers) = server.get(&format!("/api/v1/workflows/{workflow}/triggers")).await;
+        seen["job"] = json!({
+            "status": job["status"], "result": job["result"], "error": job["error"],
+            "workflow_name": listed["items"][0]["workflow_name"],
+        });
+        seen["shown"] = json!({ "description": shown["description"], "status": shown["status"] });
+        put(
+            seen,
+            "triggers",
+            triggers["items"].as_array().unwrap().iter().map(|one| one["url"].clone()).collect(),
+        );
     }
 
     fn so_far(&self) -> SoFar {
