@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use crate::expr::{Condition, Problem, Template};
-use crate::plan::{NodeIndex, Plan, Shape};
+use crate::plan::{Edge, NodeIndex, Plan, Shape};
 use crate::scheduler::{Rules, Topology};
 
 /// A plan and what is derived from it once.
@@ -86,13 +86,13 @@ impl Program {
         Rules { plan: &self.plan, topology: &self.topology }
     }
 
-    /// The nodes whose edges lead to a node.
-    pub fn sources_of(&self, node: NodeIndex) -> impl Iterator<Item = NodeIndex> {
+    /// The edges that lead to a node.
+    pub fn edges_to(&self, node: NodeIndex) -> impl Iterator<Item = &Edge> {
         let edges = match &self.plan.shape {
             Shape::Graph { edges } => edges.as_slice(),
             Shape::Queue { .. } => &[],
         };
-        edges.iter().filter(move |edge| edge.to == node).map(|edge| edge.from)
+        edges.iter().filter(move |edge| edge.to == node)
     }
 
     /// A node of a graph and all that edges lead to from it.

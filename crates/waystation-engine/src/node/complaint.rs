@@ -75,12 +75,16 @@ impl Checker {
         error: &ValidationError<'_>,
         forms: &[Vec<ValidationError<'static>>],
     ) -> Problems {
-        let named = forms.iter().filter(|errors| !errors.iter().any(is_other_name));
+        // That it is not `null` is no complaint about an object.
+        let fits = |errors: &&Vec<ValidationError<'_>>| !is_other_type(error, errors);
+        let is_any = !forms.iter().any(|errors| fits(&errors));
+        let forms = || forms.iter().filter(|errors| is_any || fits(errors));
+        let named = forms().filter(|errors| !errors.iter().any(is_other_name));
         let told = |error: &ValidationError<'_>| self.told(error);
         let mut named: Vec<Problems> =
             named.map(|errors| errors.iter().flat_map(told).collect()).collect();
         if named.is_empty() {
-            return unknown_name(forms).into_iter().collect();
+            return unknown_name(&forms().flatten().collect::<Vec<_>>()).into_iter().collect();
         }
         let least = named.iter().map(Vec::len).min().unwrap_or_default();
         named.retain(|problems| problems.len() == least);
@@ -101,10 +105,18 @@ fn is_other_name(error: &ValidationError<'_>) -> bool {
     matches!(error.kind(), ValidationErrorKind::Constant { .. })
 }
 
+/// Whether a form is for values of another type altogether.
+fn is_other_type(error: &ValidationError<'_>, form: &[ValidationError<'_>]) -> bool {
+    form.iter().any(|one| {
+        let is_type = matches!(one.kind(), ValidationErrorKind::Type { .. });
+        is_type && one.instance_path() == error.instance_path()
+    })
+}
+
 /// Where a value names a form that there is not: the names that there are.
-fn unknown_name(forms: &[Vec<ValidationError<'static>>]) -> Option<String> {
-    let error = forms.iter().flatten().find(|error| is_other_name(error))?;
-    let names = forms.iter().flatten().filter_map(|other| match other.kind() {
+fn unknown_name(errors: &[&ValidationError<'_>]) -> Option<String> {
+    let error = errors.iter().find(|error| is_other_name(error))?;
+    let names = errors.iter().filter_map(|other| match other.kind() {
         ValidationErrorKind::Constant { expected_value }
             if other.instance_path() == error.instance_path() =>
         {
@@ -162,6 +174,23 @@ mod tests {
         insta::assert_snapshot!(told(json!({ "kind": "b", "n": 1 })), @"n: there is no such setting");
         insta::assert_snapshot!(told(json!({ "kind": "c", "n": 1 })), @r#"kind: "c" is none of "a", "b""#);
         insta::assert_snapshot!(told(json!({})), @"kind: it is required");
+    }
+
+    #[test]
+    fn what_may_be_left_out_is_judged_by_its_form() {
+        let named = |name: &str, field: &str| {
+            json!({
+                "type": "object", "properties": { "kind": { "const": name }, field: { "type": "string" } },
+                "required": ["kind", field], "additionalProperties": false,
+            })
+        };
+        let forms = json!({ "oneOf": [named("a", "n"), named("b", "m")] });
+        let schema = json!({ "properties": { "x": { "anyOf": [forms, { "type": "null" }] } } });
+        let told = |config: Value| told_of(&schema, &json!({ "x": config }));
+        assert_eq!(told(json!(null)), "");
+        insta::assert_snapshot!(told(json!({ "kind": "a" })), @"x.n: it is required");
+        insta::assert_snapshot!(told(json!({ "kind": "b", "m": "m", "n": "n" })), @"x.n: there is no such setting");
+        insta::assert_snapshot!(told(json!({ "kind": "c" })), @r#"x.kind: "c" is none of "a", "b""#);
     }
 
     #[test]

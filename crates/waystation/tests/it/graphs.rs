@@ -159,6 +159,33 @@ async fn an_edge_may_have_a_condition_of_its_own() {
 }
 
 #[tokio::test]
+async fn a_node_gets_the_results_whose_edges_were_followed() {
+    let server = Server::start().await;
+    let nodes = [
+        node("fork", "conditional", json!({ "condition": "input.n > 10" })),
+        gives("low", "low"),
+        node("meet", "merge", json!({})),
+    ];
+    let edges = ["fork -> meet: true", "fork -> low: false", "low -> meet"];
+    let workflow = save(&server, &flow(&nodes, &edges)).await;
+    for (n, expected) in [(11, json!({ "fork": true })), (10, json!({ "low": "low" }))] {
+        let job = execute(&server, &workflow, &json!({ "n": n })).await;
+        assert_eq!(result(&job), &expected);
+    }
+    let mut definition =
+        flow(&[gives("a", "A"), gives("b", "B"), node("meet", "merge", json!({}))], &[]);
+    definition["edges"] = json!([
+        { "source": "a", "target": "meet", "condition": "input.n > 10" },
+        { "source": "b", "target": "meet", "condition": "input.n > 1" },
+    ]);
+    let workflow = save(&server, &definition).await;
+    for (n, expected) in [(11, json!({ "a": "A", "b": "B" })), (10, json!({ "b": "B" }))] {
+        let job = execute(&server, &workflow, &json!({ "n": n })).await;
+        assert_eq!(result(&job), &expected, "what judges an edge gives nothing itself");
+    }
+}
+
+#[tokio::test]
 async fn a_switch_leaves_by_the_first_case_that_fits() {
     let server = Server::start().await;
     let cases = json!([

@@ -19,6 +19,7 @@ mod recovery;
 mod redis;
 mod runs;
 mod secrets;
+mod settings;
 mod status;
 mod steps;
 mod support;

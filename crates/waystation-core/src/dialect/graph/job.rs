@@ -99,7 +99,8 @@ fn node_result(record: &NodeRecord, status: NodeStatus) -> Value {
     put("port", record.port.as_deref().into());
     put("details", record.details.as_deref().cloned().map(Value::Object).unwrap_or_default());
     put("items", items(record));
-    put("waits_until", record.suspension.as_ref().and_then(|wait| wait.until).map(rfc3339).into());
+    let waits = record.suspension.as_ref().filter(|_| status == NodeStatus::Suspended);
+    put("waits_until", waits.and_then(|wait| wait.until).map(rfc3339).into());
     result
 }
 

@@ -10,7 +10,7 @@ use waystation_core::entry::{Body, Data, Ending, Entry, Fact, Level, Outcome};
 use waystation_core::error::{Code, Failure};
 use waystation_core::extract::bytes_about;
 use waystation_core::limits::LOG_LINES_PER_RUN;
-use waystation_core::plan::NodeIndex;
+use waystation_core::plan::{Edge, NodeIndex, When};
 use waystation_core::prepare::{Prepared, prepare};
 use waystation_core::run::NodeRecord;
 use waystation_core::scheduler::{Action, NodeStatus};
@@ -229,13 +229,7 @@ impl Live {
         work: fn(&mut PureCall<'_>) -> Result<T, Failure>,
     ) -> Result<T, Failure> {
         let run = &self.run;
-        let upstream = || {
-            let result = |from: NodeIndex| {
-                let output = run.nodes[from as usize].output.clone()?;
-                Some((run.program.plan.nodes[from as usize].id.clone(), output))
-            };
-            run.program.sources_of(node).filter_map(result).collect()
-        };
+        let upstream = || self.results_before(node);
         let outputs = &run.program.plan.nodes[node as usize].outputs;
         let attempt = run.nodes[node as usize].attempts.max(1);
         let outside = Outside { secrets: &|_| None, links: &|name| self.link_to(name) };
@@ -244,6 +238,32 @@ impl Live {
         let mut call =
             PureCall { config, outputs, holds, input, names: &names, upstream: &upstream };
         contained(|| work(&mut call))
+    }
+
+    /// The results that lead to a node, by the ids of the nodes that gave them: of edges that were not
+    /// followed there are none.
+    fn results_before(&self, node: NodeIndex) -> Vec<(String, Arc<Value>)> {
+        let program = &self.run.program;
+        let followed = program.edges_to(node).filter(|edge| self.was_followed(edge));
+        let results = followed.filter_map(|edge| {
+            let source = &program.plan.nodes[edge.from as usize];
+            // What judges an edge's condition stands in the way of what the edge brings.
+            let is_judge = source.hidden && source.condition.is_some();
+            let judged = program.edges_to(edge.from).next().filter(|_| is_judge);
+            let from = judged.unwrap_or(edge).from as usize;
+            let output = self.run.nodes[from].output.clone()?;
+            Some((program.plan.nodes[from].id.clone(), output))
+        });
+        results.collect()
+    }
+
+    fn was_followed(&self, edge: &Edge) -> bool {
+        let source = &self.run.nodes[edge.from as usize];
+        match &edge.when {
+            When::Completed | When::Settled => source.output.is_some(),
+            When::Port(port) => source.port.as_deref() == Some(port),
+            When::Failed | When::Never => false,
+        }
     }
 
     pub(super) fn ended(&mut self, ended: Ended) {

@@ -2,6 +2,7 @@
 
 pub(crate) mod command;
 pub(crate) mod graph;
+pub(crate) mod mail;
 pub(crate) mod server;
 pub(crate) mod target;
 
