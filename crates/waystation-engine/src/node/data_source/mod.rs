@@ -17,6 +17,7 @@ mod mongodb;
 mod mysql;
 mod pool;
 mod postgres;
+mod question;
 mod redis;
 mod settings;
 mod spec;
@@ -29,6 +30,7 @@ use std::sync::{Arc, OnceLock};
 
 use async_trait::async_trait;
 use serde_json::Value;
+use tokio::sync::Semaphore;
 use waystation_core::error::Failure;
 
 use self::answer::Answer;
@@ -38,6 +40,7 @@ use self::writes::Writes;
 use super::{AttemptContext, Call, Effect, Outcome};
 use crate::egress::HttpClient;
 use crate::egress::tls::Trust;
+use crate::limits::SOURCE_THREADS;
 use crate::secret::{Redactor, Secret};
 pub use spec::spec;
 pub use sqlite::Files;
@@ -47,6 +50,8 @@ pub struct DataSource {
     client: Arc<HttpClient>,
     trust: OnceLock<Trust>,
     files: Files,
+    /// For queries of files, each of which takes a thread.
+    threads: Arc<Semaphore>,
     postgres: Pool<postgres::Session>,
     mysql: Pool<mysql_async::Conn>,
     mongodb: Pool<mongodb::Session>,
@@ -85,6 +90,7 @@ impl DataSource {
             client,
             trust: OnceLock::new(),
             files,
+            threads: Arc::new(Semaphore::new(SOURCE_THREADS)),
             postgres: Pool::new(),
             mysql: Pool::new(),
             mongodb: Pool::new(),

@@ -84,8 +84,12 @@ impl DataSource {
         let (answer, writes) = (ask.answer(), ask.settings.write);
         let absence = Absence::default();
         let is_unwanted = Arc::clone(&absence.0);
+        let waiting = Arc::clone(&self.threads).acquire_owned();
+        let place = ask.context.waiting("waits for a thread to read the file", waiting).await;
         ask.is_being_sent();
         let work = tokio::task::spawn_blocking(move || {
+            // Given back when the thread is done, also if nobody waits for it any more.
+            let _place = place;
             let mut connection = open(&file, writes, is_unwanted)?;
             let answer = query(&connection, &sql, parameters.as_ref(), answer)?;
             if writes {

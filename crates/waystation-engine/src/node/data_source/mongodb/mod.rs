@@ -11,7 +11,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use mongodb::error::{Error, ErrorKind};
-use mongodb::options::{ClientOptions, ServerAddress, Socks5Proxy, Tls};
+use mongodb::options::{AuthMechanism, ClientOptions, ServerAddress, Socks5Proxy, Tls};
 use mongodb::{Client, Collection, Cursor};
 use tokio::time::timeout;
 use waystation_core::error::{Code, Failure};
@@ -73,13 +73,19 @@ impl DataSource {
     }
 
     async fn open_mongodb(&self, connection: &str) -> Result<Session, Failure> {
-        let parsed = timeout(CONNECT_TIMEOUT, ClientOptions::parse(connection.trim())).await;
+        let connection = connection.trim();
+        if connection.to_ascii_lowercase().starts_with("mongodb+srv:") {
+            // The library would ask the DNS by itself, and be told where to go by anybody.
+            return Err(invalid_address(SOURCE, "begins with mongodb+srv: list the hosts instead"));
+        }
+        let parsed = timeout(CONNECT_TIMEOUT, ClientOptions::parse(connection)).await;
         let parsed = parsed.map_err(|_| failure::broken(SOURCE, "the DNS does not answer"))?;
         let mut options = parsed.map_err(|error| match *error.kind {
             ErrorKind::DnsResolve { .. } => failure::broken(SOURCE, "the DNS has no such service"),
             // The error's own text might repeat the password.
             _ => invalid_address(SOURCE, "cannot be read"),
         })?;
+        check_credential(&options)?;
         self.check_hosts(&options).await?;
         let is_private = is_private(&options)?;
         let config = is_private.then(|| Arc::clone(&self.trust().config));
@@ -115,6 +121,20 @@ impl DataSource {
         }
         Ok(())
     }
+}
+
+/// Admits passwords only. Other ways to say who asks make the library read keys and tokens of this very
+/// machine, and send them to whatever host the address names.
+fn check_credential(options: &ClientOptions) -> Result<(), Failure> {
+    let Some(credential) = &options.credential else { return Ok(()) };
+    let is_password = matches!(
+        credential.mechanism,
+        None | Some(AuthMechanism::ScramSha1 | AuthMechanism::ScramSha256)
+    );
+    if is_password && credential.mechanism_properties.is_none() {
+        return Ok(());
+    }
+    Err(invalid_address(SOURCE, "has an `authMechanism` other than SCRAM-SHA-1 and SCRAM-SHA-256"))
 }
 
 /// Whether connections are private. Files and exceptions of the address are not.

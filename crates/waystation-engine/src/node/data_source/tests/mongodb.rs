@@ -139,3 +139,27 @@ async fn failures_say_what_and_where() {
     }
     check_unreachable(|port| config(port, json!({ "collection": "c" })), "never").await;
 }
+
+/// Other ways to say who asks would read keys of this machine and send them anywhere.
+#[tokio::test]
+async fn only_passwords_say_who_asks() {
+    let options = [
+        "authMechanism=MONGODB-OIDC&authMechanismProperties=ENVIRONMENT:k8s",
+        "authMechanism=MONGODB-AWS",
+        "authMechanism=MONGODB-X509",
+        "authMechanism=PLAIN",
+        "authMechanism=SCRAM-SHA-256&authMechanismProperties=A:b",
+    ];
+    let mut connections: Vec<String> =
+        options.iter().map(|options| format!("mongodb://u:p@127.0.0.1/test?{options}")).collect();
+    connections.push("mongodb://127.0.0.1/?authMechanism=MONGODB-OIDC".into());
+    connections.push("mongodb+srv://db.example.org/test".into());
+    for connection in connections {
+        let config = with(
+            &config(1, json!({ "collection": "c" })),
+            Value::from_iter([("connection", connection.clone())]),
+        );
+        let failure = failure(&source(), config).await;
+        assert_eq!(failure.code, Code::DefinitionInvalid, "{connection}: {}", failure.message);
+    }
+}

@@ -82,6 +82,9 @@ async fn the_server_itself_refuses_to_write() {
         "CREATE TABLE u (id int)",
         "TRUNCATE TABLE t",
         "SELECT 1; INSERT INTO t VALUES (1)",
+        "SHUTDOWN",
+        "SET GLOBAL max_connections = 77",
+        "SELECT 1 INTO OUTFILE '/tmp/waystation-test'",
         "BEGIN NOT ATOMIC COMMIT; INSERT INTO t VALUES (1); END",
     ] {
         let failure = failure(&source, with(&base, json!({ "query": query }))).await;
