@@ -146,22 +146,25 @@ impl Fact {
 
     /// The values that the fact carries.
     pub fn values_mut(&mut self) -> impl Iterator<Item = &mut Data> {
-        let (first, second) = match self {
-            Fact::RunStarted(start) => (Some(&mut start.input), start.outer.as_mut()),
-            Fact::NodeCompleted { output, .. } => (Some(output), None),
+        let values: [Option<&mut Data>; 3] = match self {
+            Fact::RunStarted(start) => {
+                let Start { input, item, outer, .. } = start.as_mut();
+                [Some(input), item.as_mut(), outer.as_mut()]
+            }
+            Fact::NodeCompleted { output, .. } => [Some(output), None, None],
             Fact::NodeSuspended { then: ending, .. } | Fact::ItemEnded { ending, .. } => {
                 match ending {
-                    Ending::Completed { output, .. } => (Some(output), None),
-                    Ending::Failed(_) => (None, None),
+                    Ending::Completed { output, .. } => [Some(output), None, None],
+                    Ending::Failed(_) => [None, None, None],
                 }
             }
             Fact::BodyStarted { body, .. } => {
                 let Body { items, outer, .. } = body.as_mut();
-                (Some(items), Some(outer))
+                [Some(items), Some(outer), None]
             }
-            _ => (None, None),
+            _ => [None, None, None],
         };
-        first.into_iter().chain(second)
+        values.into_iter().flatten()
     }
 }
 
@@ -191,7 +194,10 @@ pub struct Start {
     /// The run that it is a part of.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub parent: Option<Parent>,
-    /// Names that it sees of the run that it is a part of, behind its own.
+    /// Names that it sees of the item that it is the run of, behind its own.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub item: Option<Data>,
+    /// Names that it sees of the run that it is a part of, behind those; the same for all items.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub outer: Option<Data>,
 }

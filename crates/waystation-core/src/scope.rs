@@ -132,7 +132,12 @@ impl<'a> NodeScope<'a> {
     /// What the run sees of the one that it is a part of: a name of its own, or a node's output. Also
     /// says how much of the path it takes.
     fn in_outer(&self, head: &str, second: Option<&str>) -> Option<(&Value, usize)> {
-        let outer = self.run.start.as_ref()?.outer.as_ref()?.value()?;
+        let start = self.run.start.as_ref()?;
+        let item = start.item.as_ref().and_then(|item| item.value()?.get(head));
+        if let Some(value) = item {
+            return Some((value, 1));
+        }
+        let outer = start.outer.as_ref()?.value()?;
         let outputs = outer.get("outputs");
         match (head, second) {
             ("outputs", Some(node)) => Some((outputs?.get(node)?, 2)),
@@ -213,7 +218,10 @@ impl Scope for NodeScope<'_> {
         let ended = ended.filter(|(_, node)| is_shown(**node) && self.output_of(**node).is_some());
         names.extend(ended.map(|(id, _)| format!("outputs.{id}")));
         names.extend(program.plan.variables.keys().cloned());
-        let outer = self.run.start.as_ref().and_then(|start| start.outer.as_ref()?.value());
+        let start = self.run.start.as_ref();
+        let item = start.and_then(|start| start.item.as_ref()?.value()?.as_object());
+        names.extend(item.into_iter().flat_map(|item| item.keys().cloned()));
+        let outer = start.and_then(|start| start.outer.as_ref()?.value());
         if let Some(Value::Object(outer)) = outer.map(AsRef::as_ref) {
             let nodes = outer.get("outputs").and_then(Value::as_object);
             names.extend(nodes.into_iter().flatten().map(|(id, _)| format!("outputs.{id}")));

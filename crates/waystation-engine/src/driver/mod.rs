@@ -203,9 +203,10 @@ impl Engine {
             let text = format!("Run {id} has already {}", ended_how(row.status));
             return Err(Error::new(Code::RunEnded, text));
         }
+        // What is refused does not bring a sleeping run to memory.
+        live::decided(&self.shared.replay(id).await?, &decision)?;
         let (reply, answer) = oneshot::channel();
-        drop(self.shared.ensure_live(id));
-        self.shared.command(id, Command::Decide { decision, reply });
+        drop(self.shared.ensure_asked(id, Some(Command::Decide { decision, reply })));
         let gone = |_| Err(Error::new(Code::RunEnded, format!("Run {id} has just ended")));
         answer.await.unwrap_or_else(gone)
     }

@@ -31,8 +31,10 @@ use crate::node::context::RunContext;
 use crate::secret::Vault;
 use crate::store::Store;
 
-/// The pause after the store failed a run.
+/// The pause after the store failed a run for the first time; it doubles.
 const STORE_PAUSE: Duration = Duration::from_secs(5);
+/// The longest such pause.
+const STORE_PAUSE_MAX: Duration = Duration::from_secs(600);
 
 /// What an engine is made of.
 pub struct Parts {
@@ -160,6 +162,10 @@ pub(super) struct Shared {
     handles: Mutex<HashMap<RunId, Arc<Handle>>>,
     /// Tasks that drive runs.
     driving: AtomicUsize,
+    /// Those of them whose run is no part of another, as far as that is known.
+    roots: AtomicUsize,
+    /// Runs that the store has stopped, and how often.
+    stopped: Mutex<HashMap<RunId, Stopped>>,
     idle: Notify,
 }
 
@@ -198,6 +204,8 @@ impl Shared {
             closing: watch::Sender::new(false),
             handles: Mutex::default(),
             driving: AtomicUsize::new(0),
+            roots: AtomicUsize::new(0),
+            stopped: Mutex::default(),
             idle: Notify::new(),
         }
     }
@@ -221,7 +229,7 @@ impl Shared {
         if *self.closing.borrow() {
             return Err(Error::new(Code::ShuttingDown, "the server is shutting down"));
         }
-        if self.driving.load(Ordering::Relaxed) >= self.settings.runs_live {
+        if self.roots.load(Ordering::Relaxed) >= self.settings.runs_live {
             let text = format!("{} runs are under way already", self.settings.runs_live);
             return Err(Error::new(Code::Busy, text));
         }
@@ -252,31 +260,39 @@ impl Shared {
         self.handles().get(&id).map(|handle| handle.progress.subscribe())
     }
 
-    pub(super) fn command(&self, id: RunId, command: Command) {
-        if let Some(handle) = self.handles().get(&id) {
-            handle.send(command);
-        }
+    /// Asks something of a run in memory; answers whether it is there.
+    pub(super) fn command(&self, id: RunId, command: Command) -> bool {
+        let handles = self.handles();
+        let handle = handles.get(&id);
+        handle.inspect(|handle| handle.send(command)).is_some()
     }
 
     /// Drives a new run in a task of its own.
     pub(super) fn drive(self: &Arc<Self>, live: Live, handle: Arc<Handle>) {
         self.handles().insert(live.id(), Arc::clone(&handle));
-        let driving = Driving::new(Arc::clone(self));
+        let driving = Driving::new(Arc::clone(self), live.is_child());
         tokio::spawn(driving.run(live.id(), std::future::ready(Ok(live)), handle));
     }
 
     /// Brings an unfinished run into memory, unless it is there, and gives its end.
     pub(super) fn ensure_live(self: &Arc<Self>, id: RunId) -> Finished {
+        self.ensure_asked(id, None)
+    }
+
+    /// Likewise, and asks something of it, which it cannot miss by falling asleep just now.
+    pub(super) fn ensure_asked(self: &Arc<Self>, id: RunId, command: Option<Command>) -> Finished {
         let handle = Handle::new(self.ties(id));
         let finished = handle.finished();
         let mut handles = self.handles();
         if let Some(known) = handles.get(&id) {
+            command.into_iter().for_each(|command| known.send(command));
             return known.finished();
         }
+        command.into_iter().for_each(|command| handle.send(command));
         handles.insert(id, Arc::clone(&handle));
         drop(handles);
         let shared = Arc::clone(self);
-        let driving = Driving::new(Arc::clone(self));
+        let driving = Driving::new(Arc::clone(self), false);
         let recovered = async move { Live::recover(&shared, id).await };
         tokio::spawn(driving.run(id, recovered, handle));
         finished
@@ -288,17 +304,40 @@ impl Shared {
         handle.end(End::Left(error));
     }
 
-    /// Ends the presence of a run that could not go on. One that the store stopped is tried again.
+    /// Ends the presence of a run that could not go on. One that the store stopped is tried again, ever
+    /// later.
     pub(super) fn give_up(self: &Arc<Self>, id: RunId, handle: &Handle, error: Error) {
         tracing::error!(run = %id, %error, "a run cannot go on");
-        if error.code == Code::Store {
+        if error.code == Code::Store
+            && let Some(pause) = self.stopped().entry(id).or_default().next_pause()
+        {
             let shared = Arc::clone(self);
             tokio::spawn(async move {
-                tokio::time::sleep(STORE_PAUSE).await;
+                tokio::time::sleep(pause).await;
+                if let Some(stopped) = shared.stopped().get_mut(&id) {
+                    stopped.is_to_be_tried = false;
+                }
                 shared.ensure_live(id);
             });
         }
         self.leave(id, handle, error);
+    }
+
+    fn stopped(&self) -> MutexGuard<'_, HashMap<RunId, Stopped>> {
+        self.stopped.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// How many more runs there is room for, and which of these are neither in memory nor to be tried
+    /// again by themselves.
+    pub(super) fn to_be_woken(&self, mut due: Vec<RunId>) -> Vec<RunId> {
+        {
+            let stopped = self.stopped();
+            due.retain(|id| !stopped.contains_key(id));
+        }
+        let handles = self.handles();
+        due.retain(|id| !handles.contains_key(id));
+        due.truncate(self.settings.runs_live.saturating_sub(handles.len()));
+        due
     }
 
     /// Lets a run sleep in the store, unless somebody waits for it here.
@@ -307,6 +346,7 @@ impl Shared {
         let unwatched = handle.progress.receiver_count() == 0 && handle.is_quiet();
         if unwatched {
             handles.remove(&id);
+            self.stopped().remove(&id);
             self.slept.notify_one();
         }
         unwatched
@@ -314,6 +354,9 @@ impl Shared {
 
     pub(super) fn finish(self: &Arc<Self>, id: RunId, handle: &Handle, run: Run) {
         self.handles().remove(&id);
+        self.stopped().remove(&id);
+        // There is room for one that is due.
+        self.slept.notify_one();
         self.tell_parent(&run);
         handle.end(End::Finished(Arc::new(run)));
     }
@@ -391,6 +434,28 @@ impl Shared {
     }
 }
 
+/// A run that the store has stopped.
+#[derive(Default)]
+struct Stopped {
+    times: u32,
+    is_to_be_tried: bool,
+}
+
+impl Stopped {
+    /// The pause until it is tried again, unless that is under way already.
+    fn next_pause(&mut self) -> Option<Duration> {
+        if std::mem::replace(&mut self.is_to_be_tried, true) {
+            return None;
+        }
+        self.times += 1;
+        Some(
+            STORE_PAUSE
+                .saturating_mul(1 << self.times.saturating_sub(1).min(10))
+                .min(STORE_PAUSE_MAX),
+        )
+    }
+}
+
 /// What is told of a run that the end of the process cuts short.
 pub(super) fn closing_down() -> Error {
     let text = "the server is shutting down; the run goes on at its next start";
@@ -398,12 +463,16 @@ pub(super) fn closing_down() -> Error {
 }
 
 /// Counts a task that drives a run.
-struct Driving(Arc<Shared>);
+struct Driving {
+    shared: Arc<Shared>,
+    is_root: bool,
+}
 
 impl Driving {
-    fn new(shared: Arc<Shared>) -> Driving {
+    fn new(shared: Arc<Shared>, is_child: bool) -> Driving {
         shared.driving.fetch_add(1, Ordering::Relaxed);
-        Driving(shared)
+        shared.roots.fetch_add(usize::from(!is_child), Ordering::Relaxed);
+        Driving { shared, is_root: !is_child }
     }
 
     /// Drives a run. A fault of this program must not leave anybody waiting for ever.
@@ -416,20 +485,21 @@ impl Driving {
         let work = async {
             match live.await {
                 Ok(live) => live.drive(Arc::clone(&handle)).await,
-                Err(error) => self.0.give_up(id, &handle, error),
+                Err(error) => self.shared.give_up(id, &handle, error),
             }
         };
         if AssertUnwindSafe(work).catch_unwind().await.is_err() {
             let text = "the run hit a fault of this program";
-            self.0.give_up(id, &handle, Error::new(Code::Internal, text));
+            self.shared.give_up(id, &handle, Error::new(Code::Internal, text));
         }
     }
 }
 
 impl Drop for Driving {
     fn drop(&mut self) {
-        if self.0.driving.fetch_sub(1, Ordering::Release) == 1 {
-            self.0.idle.notify_one();
+        self.shared.roots.fetch_sub(usize::from(self.is_root), Ordering::Relaxed);
+        if self.shared.driving.fetch_sub(1, Ordering::Release) == 1 {
+            self.shared.idle.notify_one();
         }
     }
 }

@@ -17,9 +17,11 @@ use waystation_core::plan::{
 use waystation_core::run::Run;
 use waystation_core::usage::Usage;
 
+use super::handle::Handle;
 use super::plans::source_key;
-use super::{Again, Engine, NoLibrary, Origin, Parts, Settings, Submission, Submitted};
+use super::{Again, Decision, Engine, NoLibrary, Origin, Parts, Settings, Submission, Submitted};
 use crate::egress::{HttpClient, Policy, Reach};
+use crate::id::RunId;
 use crate::limits::EFFECTS_PER_RUN;
 use crate::node::{Call, Effect, NodeType, Outcome, Registry};
 use crate::secret::{Sealer, Vault};
@@ -372,4 +374,124 @@ async fn another_try_keeps_the_results_of_what_completed() {
     assert_eq!(again.nodes[0].output, failed.nodes[0].output);
     let first = again.start.as_ref().unwrap().retry_of.clone();
     assert_eq!(first, Some(id.id.to_string()));
+}
+
+/// A node that runs another for each of so many items.
+fn each(items: usize, concurrency: u32, of: Node) -> Node {
+    let items: Vec<Value> = (0..items).map(|item| json!({ "item": item })).collect();
+    let config =
+        json!({ "items": items, "concurrency": concurrency, "outer": { "outputs": { "x": 1 } } });
+    Node { body: Some(Box::new(plan(vec![of], true))), ..node(0, "foreach", config) }
+}
+
+fn waits() -> Node {
+    Node { timeout_ms: 60_000, ..node(0, "probe", json!({ "does": "wait" })) }
+}
+
+fn gated() -> Arc<Probe> {
+    Arc::new(Probe { gate: Some(Semaphore::new(0)), ..Probe::default() })
+}
+
+#[tokio::test]
+async fn items_that_wait_for_room_do_not_begin_after_their_run_has_ended() {
+    let probe = gated();
+    let engine = in_memory(&probe, Settings { runs_live: 1, ..Settings::default() });
+    let submitted = submit(&engine, &plan(vec![each(5, 5, waits())], true)).await.unwrap();
+    until("an item", async || probe.calls.load(Ordering::SeqCst) == 1).await;
+    let run = engine.cancel(submitted.id, "enough").await.unwrap();
+    assert_eq!(run.outcome, Some(RunOutcome::Cancelled { reason: "enough".into() }));
+    until("all have ended", async || engine.health().await.runs_live == 0).await;
+    assert_eq!(probe.calls.load(Ordering::SeqCst), 1);
+    let children = engine.store().children(submitted.id).await.unwrap();
+    assert!(children.iter().all(|child| child.status == Status::Cancelled), "{children:?}");
+}
+
+#[tokio::test]
+async fn items_take_no_room_from_other_runs() {
+    let probe = gated();
+    let engine = in_memory(&probe, Settings { runs_live: 2, ..Settings::default() });
+    let submitted = submit(&engine, &plan(vec![each(3, 3, waits())], true)).await.unwrap();
+    until("items", async || probe.calls.load(Ordering::SeqCst) == 2).await;
+    run(&engine, &plan(vec![node(0, "set", json!({ "value": 1 }))], true)).await;
+    probe.gate.as_ref().unwrap().add_permits(3);
+    let ended = submitted.finished.wait().await.unwrap();
+    assert_eq!(ended.outcome, Some(RunOutcome::Completed));
+}
+
+#[tokio::test]
+async fn what_items_see_of_their_run_is_kept_once() {
+    let engine = in_memory(&Arc::default(), Settings::default());
+    let sees = json!({ "value": "{{item.item}} of {{index}}, {{outputs.x}}" });
+    let each = plan(vec![each(2, 2, node(0, "set", sees))], true);
+    let submitted = submit(&engine, &each).await.unwrap();
+    let id = submitted.id;
+    submitted.finished.wait().await.unwrap();
+    let mut seen = Vec::new();
+    for child in engine.store().children(id).await.unwrap() {
+        let run = engine.run(child.run).await.unwrap();
+        let said = run.nodes[0].output.clone().unwrap();
+        seen.push((said, run.start.as_ref().unwrap().outer.clone()));
+    }
+    assert_eq!(*seen[0].0, json!("0 of 0, 1"));
+    assert_eq!(*seen[1].0, json!("1 of 1, 1"));
+    assert_eq!(seen[0].1, seen[1].1);
+    assert!(seen[0].1.is_some());
+}
+
+#[tokio::test]
+async fn what_a_node_holds_for_its_items_takes_room() {
+    let settings = Settings { result_bytes_max: 1_000, ..Settings::default() };
+    let engine = in_memory(&Arc::default(), settings);
+    let many = plan(vec![each(1_000, 1, node(0, "set", json!({ "value": 1 })))], true);
+    let refused = run(&engine, &many).await;
+    assert_eq!(failure(&refused).code, Code::LimitExceeded);
+}
+
+#[tokio::test]
+async fn a_refused_decision_does_not_bring_a_run_to_memory() {
+    let engine = in_memory(&Arc::default(), Settings::default());
+    let asks = plan(vec![node(0, "wait", json!({}))], true);
+    let submitted = submit(&engine, &asks).await.unwrap();
+    let id = submitted.id;
+    submitted.finished.accepted().await.unwrap();
+    drop(submitted);
+    until("sleep", async || engine.health().await.runs_live == 0).await;
+    for (node, choice) in [("nope", "approved"), ("n0", "perhaps")] {
+        let (node, choice) = (node.to_owned(), Some(choice.to_owned()));
+        let decision = Decision { node, attempt: None, choice, data: Value::Null };
+        engine.decide(id, decision).await.unwrap_err();
+        assert_eq!(engine.health().await.runs_live, 0);
+    }
+    let choice = Some("approved".to_owned());
+    let decision = Decision { node: "n0".into(), attempt: None, choice, data: Value::Null };
+    engine.decide(id, decision).await.unwrap();
+    until("the end", async || engine.row(id).await.unwrap().status == Status::Completed).await;
+}
+
+#[tokio::test]
+async fn no_more_runs_are_woken_than_there_is_room_for() {
+    let probe = gated();
+    let engine = in_memory(&probe, Settings { runs_live: 3, ..Settings::default() });
+    let live = submit(&engine, &plan(vec![waits()], true)).await.unwrap();
+    until("the attempt", async || probe.calls.load(Ordering::SeqCst) == 1).await;
+    let due: Vec<RunId> = (0..5).map(|_| RunId::new()).collect();
+    let all = [vec![live.id], due.clone()].concat();
+    assert_eq!(engine.shared.to_be_woken(all), due[..2]);
+}
+
+/// The pause doubles, and there is one at a time.
+#[tokio::test(start_paused = true)]
+async fn a_run_that_cannot_be_read_is_tried_again_ever_later() {
+    let engine = in_memory(&Arc::default(), Settings::default());
+    let id = RunId::new();
+    let began = tokio::time::Instant::now();
+    for pauses in [0, 5, 15, 35] {
+        until("another try", async || began.elapsed().as_secs() >= pauses).await;
+        let handle = Handle::new(engine.shared.ties(id));
+        for _ in 0..3 {
+            let error = Error::new(Code::Store, "a damaged blob");
+            engine.shared.give_up(id, &handle, error);
+        }
+        assert!(engine.shared.to_be_woken(vec![id]).is_empty());
+    }
 }

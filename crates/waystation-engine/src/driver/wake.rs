@@ -11,6 +11,8 @@ use crate::id::now_ms;
 
 /// Runs handled in one go.
 const PAGE: usize = 1_000;
+/// How long the alarm rests when it cannot wake what is due.
+const REST_OF_BUSY: Duration = Duration::from_millis(100);
 /// How long the alarm rests when nothing sleeps.
 const LONGEST_REST: Duration = Duration::from_secs(60);
 /// How often old runs are looked for.
@@ -79,14 +81,21 @@ async fn alarm(shared: &Arc<Shared>) {
 
 async fn wake_due(shared: &Arc<Shared>) -> Result<Duration, Error> {
     let due = shared.store.due(now_ms(), PAGE).await?;
-    let more = due.len() == PAGE;
-    for run in due {
+    // A run that was woken counts as due until its next append.
+    let woken = shared.to_be_woken(due);
+    let is_more = woken.len() == PAGE;
+    let has_woken = !woken.is_empty();
+    for run in woken {
         shared.ensure_live(run);
     }
     let next = shared.store.next_wake().await?;
     let rest = next.map(|at| Duration::from_millis(at.saturating_sub(now_ms())));
-    // A run that was woken counts as due until its next append: a short rest lets it get there.
-    let floor = Duration::from_millis(if more { 1 } else { 20 });
+    // Where all that are due are in memory, or there is no room, the end of some run is waited for.
+    let floor = match (is_more, has_woken) {
+        (true, _) => Duration::from_millis(1),
+        (false, true) => Duration::from_millis(20),
+        (false, false) => REST_OF_BUSY,
+    };
     Ok(rest.unwrap_or(LONGEST_REST).clamp(floor, LONGEST_REST))
 }
 

@@ -30,7 +30,7 @@ mod router;
 mod set;
 pub mod spec;
 mod subject;
-mod subworkflow;
+pub(crate) mod subworkflow;
 mod switch;
 mod thread;
 mod transformer;
@@ -163,7 +163,7 @@ impl Registry {
         self.add("delay", NodeType::Wait(delay::delay));
         self.add("wait", NodeType::Wait(wait::wait));
         self.add("foreach", NodeType::Body(foreach::foreach));
-        self.add("subworkflow", NodeType::Body(subworkflow::subworkflow));
+        self.add(subworkflow::KIND, NodeType::Body(subworkflow::subworkflow));
         let branches = [conditional::conditional_spec(), conditional::condition_spec()];
         let ends = [control::start_spec(), control::end_spec()];
         let rest = [switch::spec(), merge::spec(), foreach::spec(), subworkflow::spec()];

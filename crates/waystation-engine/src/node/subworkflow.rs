@@ -24,10 +24,13 @@ struct Settings {
     input: Option<Value>,
 }
 
+/// The name of the type.
+pub(crate) const KIND: &str = "subworkflow";
+
 /// What definitions know about it.
 pub(super) fn spec() -> Spec {
     Spec {
-        name: "subworkflow",
+        name: KIND,
         title: "Workflow within a workflow",
         description: "Runs a stored workflow, and waits for it. Cancelling this run cancels that one. \
             Workflows may run one another up to 32 deep.\n\nGives the result of that run; its failure \
@@ -36,13 +39,13 @@ pub(super) fn spec() -> Spec {
         schema: schema_of::<Settings>,
         example: || json!({ "workflow_id": "{{input.workflow_id}}", "input": { "name": "Ada" } }),
         effort: None,
-        lower: |config| Ok(Lowered::new("subworkflow", config.into())),
+        lower: |config| Ok(Lowered::new(KIND, config.into())),
     }
 }
 
 /// The one run and its input.
 pub(super) fn subworkflow(call: &mut PureCall<'_>) -> Result<Body, Failure> {
-    let settings: Settings = read("subworkflow", std::mem::take(&mut call.config))?;
+    let settings: Settings = read(KIND, std::mem::take(&mut call.config))?;
     let input = settings.input.unwrap_or_else(|| call.input.clone());
     Ok(Body {
         source: BodySource::Workflow { id: settings.workflow_id, version: settings.version },

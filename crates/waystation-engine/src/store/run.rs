@@ -149,6 +149,9 @@ pub struct Finished {
     pub error: Option<Code>,
     /// What its nodes did, by kind, for the sums of a graph's runs; of others it is not kept.
     pub nodes: Vec<NodeTally>,
+    /// Whether runs that it has begun may be under way still. They are due at once, so that they end even
+    /// if nobody is left to tell them.
+    pub has_parts: bool,
 }
 
 /// One line in a list of runs.

@@ -1,9 +1,11 @@
 //! The runs of a node's items: begun, taken up again after a crash, cancelled with what they belong to.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use futures_util::future::FutureExt;
 use serde_json::{Map, Value};
+use tokio::sync::watch;
 use waystation_core::entry::{Body, BodySource, Data, Ending, Fact, Parent, Start};
 use waystation_core::error::{Code, Error, Failure};
 use waystation_core::extract::bytes_about;
@@ -12,7 +14,7 @@ use waystation_core::plan::NodeIndex;
 use super::super::handle::Command;
 use super::super::plans::{Definition, source_key};
 use super::super::shared::{Shared, Stored};
-use super::Live;
+use super::{Live, has_bodies};
 use crate::id::RunId;
 use crate::limits::RUN_DEPTH;
 use crate::store::{ChildPlace, Status};
@@ -28,6 +30,21 @@ pub(in crate::driver) struct Place {
     pub(in crate::driver) item: u32,
 }
 
+/// Items whose runs are not to begin any more.
+#[derive(Default)]
+pub(super) struct Unwanted {
+    /// All of the run's.
+    pub(super) all: bool,
+    /// Those of these nodes.
+    nodes: BTreeSet<NodeIndex>,
+}
+
+impl Unwanted {
+    fn has(&self, node: NodeIndex) -> bool {
+        self.all || self.nodes.contains(&node)
+    }
+}
+
 /// The run of an item, as far as it has come when it is begun or found.
 pub(super) struct Begun {
     place: Place,
@@ -37,6 +54,8 @@ pub(super) struct Begun {
 enum Child {
     UnderWay(RunId),
     Ended(Ending),
+    /// It was not wanted any more when its turn came.
+    Unbegun,
 }
 
 impl Live {
@@ -68,8 +87,9 @@ impl Live {
             let Some(birth) = self.birth(place) else { continue };
             let shared = Arc::clone(&self.shared);
             let is_repeated = self.is_recovered;
+            let unwanted = self.unwanted.subscribe();
             let begun = async move {
-                let child = birth.child(&shared, is_repeated).await;
+                let child = birth.child(&shared, is_repeated, unwanted).await;
                 Begun { place, child }
             };
             self.births.push(begun.boxed());
@@ -102,6 +122,11 @@ impl Live {
             }
             Ok(Child::UnderWay(id)) => self.abandoned.push(id),
             Ok(Child::Ended(ending)) => self.item_ended(place, ending),
+            Ok(Child::Unbegun) => {}
+            // The run stops here, and is tried again as a whole.
+            Err(error) if matches!(error.code, Code::Store | Code::ShuttingDown) => {
+                self.trouble = Some(error);
+            }
             Err(error) => self.item_ended(place, Ending::Failed(error.into())),
         }
     }
@@ -129,9 +154,17 @@ impl Live {
         }
     }
 
+    /// Items of a node are wanted, whatever became of those of an earlier attempt.
+    pub(super) fn want_items(&mut self, node: NodeIndex) {
+        self.unwanted.send_if_modified(|unwanted| unwanted.nodes.remove(&node));
+    }
+
     /// Lets go of the items of a node: their runs are cancelled when that is durable.
     pub(super) fn abandon(&mut self, node: NodeIndex) {
         self.items_starting.retain(|place| place.node != node);
+        self.unwanted.send_modify(|unwanted| {
+            unwanted.nodes.insert(node);
+        });
         let items = (node, 0)..=(node, u32::MAX);
         let ids: Vec<_> = self.children.range(items).map(|(item, id)| (*item, *id)).collect();
         for (item, id) in ids {
@@ -149,14 +182,7 @@ impl Live {
 
     /// Cancels whatever still belongs to a run that has ended, which a crash may have kept from it.
     pub(super) async fn cancel_children(&mut self) -> Result<(), Error> {
-        let has_bodies = self
-            .run
-            .program
-            .plan
-            .nodes
-            .iter()
-            .any(|node| node.body.is_some() || node.kind == "subworkflow");
-        if !has_bodies {
+        if !has_bodies(&self.run.program.plan) {
             return Ok(());
         }
         for child in self.shared.store.children(self.id).await? {
@@ -180,7 +206,12 @@ struct Birth {
 
 impl Birth {
     /// Begins the run, or finds it where it began before.
-    async fn child(self, shared: &Arc<Shared>, is_repeated: bool) -> Result<Child, Error> {
+    async fn child(
+        self,
+        shared: &Arc<Shared>,
+        is_repeated: bool,
+        mut unwanted: watch::Receiver<Unwanted>,
+    ) -> Result<Child, Error> {
         let (of, node, item) = (self.of, self.parent.node, self.parent.item);
         if is_repeated && let Some(child) = find(shared, (of, node, item)).await? {
             return Ok(child);
@@ -190,7 +221,12 @@ impl Birth {
             return Err(Error::new(Code::LimitExceeded, text));
         }
         let (definition, start) = self.prepare(shared).await?;
-        let room = shared.room_at(start.parent.as_ref().map_or(0, |parent| parent.depth)).await;
+        let depth = start.parent.as_ref().map_or(0, |parent| parent.depth);
+        let room = tokio::select! {
+            biased;
+            _ = unwanted.wait_for(|unwanted| unwanted.has(node)) => return Ok(Child::Unbegun),
+            room = shared.room_at(depth) => room,
+        };
         let mut live = Live::begin(shared, &definition, start, Vec::new(), Vec::new());
         live.room = room;
         live.be_child(of, node, item);
@@ -217,8 +253,10 @@ impl Birth {
                 let plan = definition.program.hash.to_string();
                 let (workflow, namespace) = (start.workflow.clone(), start.namespace.clone());
                 let (input, version) = (start.input.clone(), start.version);
-                let outer = Some(outer(&body, &parent, value));
-                let begin = Start { plan, workflow, namespace, input, version, outer, ..begin };
+                let item = Some(names_of_item(&body, &parent, value));
+                let outer = Some(body.outer);
+                let begin =
+                    Start { plan, workflow, namespace, input, version, item, outer, ..begin };
                 Ok((definition, begin))
             }
             BodySource::Workflow { id, version } => {
@@ -248,13 +286,10 @@ fn body_of(
     })
 }
 
-/// What the run of an item sees of the one that it is a part of.
-fn outer(body: &Body, parent: &Parent, item: Value) -> Data {
-    let seen = body.outer.value().and_then(|outer| outer.as_object());
-    let mut names: Map<String, Value> = seen.cloned().unwrap_or_default();
-    names.insert(body.item_name.clone(), item);
-    names.insert("index".into(), parent.item.into());
-    Value::Object(names).into()
+/// What the run of an item sees of its item.
+fn names_of_item(body: &Body, parent: &Parent, item: Value) -> Data {
+    let names = [(body.item_name.clone(), item), ("index".into(), parent.item.into())];
+    Value::Object(Map::from_iter(names)).into()
 }
 
 /// The run of an item, if it began before.
@@ -276,7 +311,6 @@ async fn find(
 impl Shared {
     /// Asks a run to end, whether it is in memory or asleep.
     fn abandon(self: &Arc<Self>, id: RunId, reason: &str) {
-        drop(self.ensure_live(id));
-        self.command(id, Command::Cancel { reason: reason.into() });
+        drop(self.ensure_asked(id, Some(Command::Cancel { reason: reason.into() })));
     }
 }

@@ -16,11 +16,11 @@ use tokio::time::Instant;
 use waystation_core::entry::{Entry, Fact, Level, Outcome, Start, Timer};
 use waystation_core::error::{Code, Error};
 use waystation_core::extract::bytes_about;
-use waystation_core::plan::{Budget, Dialect, NodeIndex};
+use waystation_core::plan::{Budget, Dialect, NodeIndex, Plan};
 use waystation_core::run::{NodeRecord, Run};
 use waystation_core::scheduler::{Action, NodeStatus};
 
-use self::items::{ABANDONED, Begun, Place};
+use self::items::{ABANDONED, Begun, Place, Unwanted};
 use super::attempt::{Attempt, Attempts};
 use super::handle::{Command, Decision, Finished, Handle};
 use super::plans::Definition;
@@ -29,7 +29,7 @@ use super::{Origin, unknown_run};
 use crate::id::{RunId, now_ms};
 use crate::limits::{EFFECTS_PER_RUN, ENTRIES_PER_APPEND, SLEEP_IN_MEMORY};
 use crate::node::context::Account;
-use crate::node::wait;
+use crate::node::{subworkflow, wait};
 use crate::store::{Append, ChildPlace, Finished as FinishedRow, NewRun, NodeTally, Status};
 
 /// When a run is woken that only somebody's decision wakes.
@@ -66,6 +66,10 @@ pub(super) struct Live {
     children: BTreeMap<(NodeIndex, u32), RunId>,
     /// Runs of items that nobody awaits any more.
     abandoned: Vec<RunId>,
+    /// Tells runs of items that wait for room which of them are not wanted any more.
+    unwanted: watch::Sender<Unwanted>,
+    /// Why the run cannot go on, found out beside its turns.
+    trouble: Option<Error>,
     /// Who decided, and hears of it when that is durable.
     deciders: Vec<oneshot::Sender<Result<(), Error>>>,
     /// Whether an earlier process may have begun what this one is asked to begin.
@@ -124,6 +128,14 @@ impl Live {
         live.actions = live.run.scheduler.resume(live.run.program.rules());
         live.actions.reverse();
         live.is_recovered = true;
+        if has_bodies(&live.run.program.plan) {
+            // Items that a crash has kept from hearing that nobody awaits them any more.
+            let children = shared.store.children(id).await?;
+            let under_way = children.iter().filter(|child| child.status == Status::Running);
+            let scheduler = &live.run.scheduler;
+            let unwanted = under_way.filter(|child| !scheduler.awaits_item(child.node, child.item));
+            live.abandoned = unwanted.map(|child| child.run).collect();
+        }
         let start = live.run.start.clone();
         if is_orphan(shared, start.as_deref()).await? {
             live.record(Fact::CancelRequested { reason: ABANDONED.into() });
@@ -167,6 +179,8 @@ impl Live {
             births: FuturesUnordered::new(),
             children: BTreeMap::new(),
             abandoned: Vec::new(),
+            unwanted: watch::Sender::default(),
+            trouble: None,
             deciders: Vec::new(),
             is_recovered: false,
             room: None,
@@ -174,6 +188,11 @@ impl Live {
             reuse: Vec::new(),
             result_bytes,
         }
+    }
+
+    /// Whether it has a place among runs within others.
+    pub(super) fn is_child(&self) -> bool {
+        self.room.is_some()
     }
 
     pub(super) fn id(&self) -> RunId {
@@ -236,6 +255,9 @@ impl Live {
             let rests = !is_closing && self.is_at_rest() && self.children.is_empty();
             self.commit(handle, if rests { self.wake_at() } else { None }).await?;
             self.cancel_abandoned();
+            if let Some(error) = self.trouble.take() {
+                return Err(error);
+            }
             if self.run.outcome.is_some() {
                 self.let_go().await?;
                 return Ok(Rest::Finished);
@@ -275,6 +297,8 @@ impl Live {
 
     /// Ends what still belongs to a run that has ended.
     async fn let_go(&mut self) -> Result<(), Error> {
+        // What waits for room does not begin.
+        self.unwanted.send_modify(|unwanted| unwanted.all = true);
         while let Some(begun) = self.births.next().await {
             self.item_begun(begun);
         }
@@ -350,7 +374,7 @@ impl Live {
 
     /// Ends the wait of a node as somebody has decided, who hears of it when that is durable.
     fn decide(&mut self, decision: Decision, reply: oneshot::Sender<Result<(), Error>>) {
-        match self.decided(decision) {
+        match decided(&self.run, &decision) {
             Ok(fact) => {
                 self.record(fact);
                 self.deciders.push(reply);
@@ -358,28 +382,6 @@ impl Live {
             // Whoever asked may have gone.
             Err(error) => drop(reply.send(Err(error))),
         }
-    }
-
-    fn decided(&self, decision: Decision) -> Result<Fact, Error> {
-        let Decision { node: id, attempt, choice, data } = decision;
-        let program = &self.run.program;
-        let waits = |node: &NodeIndex| {
-            program.plan.nodes[*node as usize].kind == wait::KIND
-                && self.run.status(*node) == NodeStatus::Suspended
-                && attempt.is_none_or(|attempt| self.run.nodes[*node as usize].attempts == attempt)
-        };
-        let Some(known) = program.by_id.get(&id).copied() else {
-            return Err(Error::new(Code::NotFound, format!("The run has no node {id}")));
-        };
-        let Some(node) = Some(known).filter(waits) else {
-            let text = format!("Node {id} does not wait for a decision");
-            return Err(Error::new(Code::Conflict, text));
-        };
-        let attempt = self.run.nodes[node as usize].attempts;
-        let config = &program.plan.nodes[node as usize].config;
-        let ending = wait::decided(config, choice.as_deref(), &data);
-        let ending = ending.map_err(|problem| Error::new(Code::RequestInvalid, problem))?;
-        Ok(Fact::ended(node, attempt, ending))
     }
 
     /// Records the moments that have come; answers whether there were any.
@@ -461,7 +463,8 @@ impl Live {
             Outcome::Cancelled { .. } => (Status::Cancelled, None),
         };
         let at = self.run.finished_at.unwrap_or_else(now_ms);
-        Some(FinishedRow { status, at, error, nodes: tally(&self.run) })
+        let has_parts = has_bodies(&self.run.program.plan);
+        Some(FinishedRow { status, at, error, nodes: tally(&self.run), has_parts })
     }
 }
 
@@ -478,8 +481,34 @@ fn account(run: &Run, bound: &Budget) -> Account {
     Account { start: run.start.clone(), spent: run.spent, budget }
 }
 
+/// The end of the wait of a node as somebody has decided, or why that cannot be.
+pub(super) fn decided(run: &Run, decision: &Decision) -> Result<Fact, Error> {
+    let Decision { node: id, attempt, choice, data } = decision;
+    let program = &run.program;
+    let Some(node) = program.by_id.get(id).copied() else {
+        return Err(Error::new(Code::NotFound, format!("The run has no node {id}")));
+    };
+    let attempts = run.nodes[node as usize].attempts;
+    let waits = program.plan.nodes[node as usize].kind == wait::KIND
+        && run.status(node) == NodeStatus::Suspended
+        && attempt.is_none_or(|attempt| attempt == attempts);
+    if !waits {
+        let text = format!("Node {id} does not wait for a decision");
+        return Err(Error::new(Code::Conflict, text));
+    }
+    let config = &program.plan.nodes[node as usize].config;
+    let ending = wait::decided(config, choice.as_deref(), data);
+    let ending = ending.map_err(|problem| Error::new(Code::RequestInvalid, problem))?;
+    Ok(Fact::ended(node, attempts, ending))
+}
+
 fn instant_of(unix_ms: u64) -> Instant {
     Instant::now() + Duration::from_millis(unix_ms.saturating_sub(now_ms()))
+}
+
+/// Whether runs of a plan begin others.
+fn has_bodies(plan: &Plan) -> bool {
+    plan.nodes.iter().any(|node| node.body.is_some() || node.kind == subworkflow::KIND)
 }
 
 /// Whether a run is a part of one that has ended.

@@ -214,6 +214,12 @@ impl Live {
             Ok(mut body) => {
                 redact(&mut body.items, secrets);
                 redact(&mut body.outer, secrets);
+                let held = [&body.items, &body.outer].into_iter().filter_map(Data::value);
+                let bytes = held.map(|value| bytes_about(value)).fold(0, usize::saturating_add);
+                if let Err(failure) = self.take_room(bytes) {
+                    return self.failed(node, attempt, failure);
+                }
+                self.want_items(node);
                 self.record(Fact::BodyStarted { node, attempt, body: Box::new(body) });
             }
             Err(failure) => self.failed(node, attempt, failure),

@@ -13,6 +13,7 @@ pub(super) async fn run<S: Store>(fresh: &impl Fn() -> S) {
     children_are_known_by_their_place(&fresh()).await;
     children_run_like_others(&fresh()).await;
     the_end_of_a_child_wakes_its_parent(&fresh()).await;
+    the_end_of_a_parent_wakes_what_is_left_of_its_children(&fresh()).await;
     children_stay_as_long_as_their_parent_needs_them(&fresh()).await;
     keys_belong_to_one_run_for_their_time(&fresh()).await;
     a_refused_run_claims_nothing(&fresh()).await;
@@ -125,6 +126,25 @@ async fn the_end_of_a_child_wakes_its_parent(store: &impl Store) {
         .unwrap();
     store.append(below(parent, 1, 3, whole(RunId::new(), 700))).await.unwrap();
     assert_eq!(store.next_wake().await.unwrap(), None, "nor who has ended");
+}
+
+async fn the_end_of_a_parent_wakes_what_is_left_of_its_children(store: &impl Store) {
+    let [parent, awake, asleep, ended, other] = [(); 5].map(|()| RunId::new());
+    store.append(first(parent)).await.unwrap();
+    store.append(first(other)).await.unwrap();
+    store.append(below(parent, 0, 0, first(awake))).await.unwrap();
+    let sleeping = Append { wake_at: Some(1_000_000), ..first(asleep) };
+    store.append(below(parent, 0, 1, sleeping)).await.unwrap();
+    store.append(below(parent, 0, 2, whole(ended, 7))).await.unwrap();
+    assert_eq!(store.due(500_000, 9).await.unwrap(), []);
+    let last = ending(next(parent, 1, 2, vec![finished()]), Status::Completed, 9);
+    store.append(last).await.unwrap();
+    let mut due = store.due(500_000, 9).await.unwrap();
+    due.sort_unstable();
+    let mut left = [awake, asleep];
+    left.sort_unstable();
+    assert_eq!(due, left);
+    assert_eq!(store.unfinished().await.unwrap(), [other]);
 }
 
 async fn children_stay_as_long_as_their_parent_needs_them(store: &impl Store) {

@@ -107,7 +107,10 @@ pub(crate) fn next(run: RunId, batch: u32, first_seq: u32, entries: Vec<Entry>) 
 /// The same append as the run's last.
 pub(crate) fn ending(append: Append, status: Status, at: u64) -> Append {
     let error = (status == Status::Failed).then_some(Code::Timeout);
-    Append { finished: Some(Finished { status, at, error, nodes: Vec::new() }), ..append }
+    Append {
+        finished: Some(Finished { status, at, error, nodes: Vec::new(), has_parts: true }),
+        ..append
+    }
 }
 
 /// A run that ends with its first append.

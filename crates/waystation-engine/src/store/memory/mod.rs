@@ -130,6 +130,12 @@ impl State {
         run.row.error = finished.error.map(|code| Code::as_str(code).to_owned());
         run.wake_at = None;
         let row = run.row.clone();
+        if finished.has_parts {
+            let parts = self.runs.values_mut().filter(|run| run.row.parent == Some(id));
+            for part in parts.filter(|part| part.row.finished.is_none()) {
+                part.wake_at = Some(finished.at);
+            }
+        }
         if let Some(wake_at) =
             row.parent.and_then(|parent| self.runs.get_mut(&parent)?.wake_at.as_mut())
         {

@@ -205,6 +205,11 @@ fn finish(session: &mut Session, run: RunId, table: Table, finished: &Finished) 
             wake_parent(&session.connection, parent, finished.at)?;
         }
     }
+    if finished.has_parts {
+        let sql = "UPDATE child_runs SET wake_at = ?2 WHERE parent = ?1 AND finished IS NULL";
+        let at = integer(finished.at).max(AWAKE + 1);
+        session.connection.prepare_cached(sql)?.execute([run.0, at])?;
+    }
     Ok(())
 }
 
