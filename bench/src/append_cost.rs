@@ -90,6 +90,7 @@ fn whole_run() -> Append {
             at: now,
             error: None,
             nodes: Vec::new(),
+            has_parts: false,
         }),
     }
 }

@@ -157,7 +157,7 @@ fn append(number: u64, run: RunId, plan_json: Arc<[u8]>) -> Append {
     let status =
         if (number / 2).is_multiple_of(FAILURE_EVERY) { Status::Failed } else { Status::Completed };
     let goes_on = (number / 2) % FAILURE_EVERY == 1;
-    let ended = Finished { status, at: now, error: None, nodes: Vec::new() };
+    let ended = Finished { status, at: now, error: None, nodes: Vec::new(), has_parts: false };
     let new_run = NewRun {
         workflow,
         namespace: namespace.into(),

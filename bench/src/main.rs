@@ -9,6 +9,7 @@ mod chains;
 mod client;
 mod disk;
 mod engine_cost;
+mod graphs;
 mod histogram;
 mod journal;
 mod lists;
@@ -79,6 +80,17 @@ enum Command {
         data: PathBuf,
         #[command(flatten)]
         filling: lists::Filling,
+    },
+    /// Measures graphs: many items with a crash in between, many programs, many runs asleep.
+    Graphs {
+        /// The engine's program; by default the one beside this program.
+        #[arg(long)]
+        server: Option<PathBuf>,
+        /// A directory on the disk to measure; databases are made in it and removed.
+        #[arg(long, default_value = ".")]
+        data: PathBuf,
+        #[command(flatten)]
+        amounts: graphs::Amounts,
     },
     /// Serves ceiling (a); the benchmark starts it.
     #[command(hide = true)]
@@ -161,6 +173,11 @@ fn main() -> Result<()> {
             let runtime = tokio::runtime::Runtime::new()?;
             runtime.block_on(lists::run(&data, &filling, &mut io::stdout().lock()))
         }
+        Command::Graphs { server, data, amounts } => {
+            let place = graphs::Place { engine: engine_beside(server)?, data: &data };
+            let runtime = tokio::runtime::Runtime::new()?;
+            runtime.block_on(graphs::run(&place, &amounts, &mut io::stdout().lock()))
+        }
         Command::CeilingA(ceiling) => serve_ceiling(&ceiling, Work::OneWrite),
         Command::CeilingB { ceiling, service } => serve_ceiling(&ceiling, Work::Calls { service }),
         Command::EngineCost { nodes, data } => {
@@ -210,9 +227,8 @@ fn chains(settings: &Settings) -> Result<()> {
 
 impl Settings {
     fn bench(&self, service: SocketAddr) -> Result<Bench> {
-        let beside = std::env::current_exe()?.with_file_name("waystation");
         Ok(Bench {
-            engine: self.server.clone().unwrap_or(beside),
+            engine: engine_beside(self.server.clone())?,
             data: self.data.clone(),
             warm_up: Duration::try_from_secs_f64(self.warm_up)?,
             measured: Duration::try_from_secs_f64(self.seconds)?,
@@ -221,6 +237,12 @@ impl Settings {
             service,
         })
     }
+}
+
+/// The engine's program, by default the one beside this program.
+fn engine_beside(said: Option<PathBuf>) -> Result<PathBuf> {
+    let beside = std::env::current_exe()?.with_file_name("waystation");
+    Ok(said.unwrap_or(beside))
 }
 
 /// A ceiling has as many threads as the engine: one a core, and its store's writer.

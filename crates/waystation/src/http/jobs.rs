@@ -69,7 +69,6 @@ async fn list(
         before,
         offset: if before.is_some() { 0 } else { (page - 1).saturating_mul(limit) },
         limit,
-        ..RunFilter::default()
     };
     let store = context.app.engine.store();
     let total = store.count_runs(&filter).await.map_err(Error::from)?;

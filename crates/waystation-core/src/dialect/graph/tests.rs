@@ -53,11 +53,16 @@ fn read(source: &Value) -> Result<Compiled, String> {
 }
 
 fn work(id: &str, config: Value) -> Value {
-    json!({ "id": id, "type": "work", "config": config })
+    let mut node = json!({ "id": id, "type": "work" });
+    node["config"] = config;
+    node
 }
 
 fn flow(nodes: Vec<Value>, edges: Value) -> Value {
-    json!({ "name": "Flow", "nodes": nodes, "edges": edges })
+    let mut flow = json!({ "name": "Flow" });
+    flow["nodes"] = nodes.into();
+    flow["edges"] = edges;
+    flow
 }
 
 fn warnings(source: &Value) -> String {

@@ -366,15 +366,15 @@ impl Live {
                     let attempt = self.run.nodes[node as usize].attempts;
                     self.item_ended(Place { node, attempt, item }, ending);
                 }
-                Command::Decide { decision, reply } => self.decide(decision, reply),
+                Command::Decide { decision, reply } => self.decide(&decision, reply),
             }
         }
         asked
     }
 
     /// Ends the wait of a node as somebody has decided, who hears of it when that is durable.
-    fn decide(&mut self, decision: Decision, reply: oneshot::Sender<Result<(), Error>>) {
-        match decided(&self.run, &decision) {
+    fn decide(&mut self, decision: &Decision, reply: oneshot::Sender<Result<(), Error>>) {
+        match decided(&self.run, decision) {
             Ok(fact) => {
                 self.record(fact);
                 self.deciders.push(reply);

@@ -1,0 +1,272 @@
+//! Graphs: a list of many items whose server is killed halfway, many runs asleep, and many programs.
+
+use std::io::Write;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, ensure};
+use axum::Router;
+use axum::extract::{Path as UrlPath, State};
+use axum::routing::post;
+use reqwest::Client;
+use serde_json::{Value, json};
+use tokio::net::TcpListener;
+use tokio::task::JoinSet;
+
+use crate::client::{Connection, Request};
+use crate::process::{Server, free_address};
+
+/// Items under way at once.
+const LIMIT: usize = 50;
+/// How long the service of an item takes.
+const CALL_TAKES: Duration = Duration::from_millis(20);
+/// The pause between two looks at a job or at a server's memory.
+const POLL: Duration = Duration::from_millis(100);
+/// Connections that begin runs.
+const CONNECTIONS: usize = 64;
+/// Calls of a program.
+const PROGRAMS: usize = 10_000;
+
+/// How much there is to do.
+#[derive(clap::Args)]
+pub(crate) struct Amounts {
+    /// Items of the list.
+    #[arg(long, default_value_t = 10_000)]
+    items: usize,
+    /// Runs asleep.
+    #[arg(long, default_value_t = 1_000_000)]
+    sleepers: usize,
+}
+
+/// Where the engine is, and where its data may lie.
+pub(crate) struct Place<'a> {
+    pub(crate) engine: PathBuf,
+    pub(crate) data: &'a Path,
+}
+
+/// Measures all three and writes what they took.
+pub(crate) async fn run(place: &Place<'_>, amounts: &Amounts, out: &mut dyn Write) -> Result<()> {
+    items(place, amounts.items, out).await?;
+    programs(place, out).await?;
+    sleepers(place, amounts.sleepers, out).await
+}
+
+impl Place<'_> {
+    /// The engine on a directory of data.
+    fn start(&self, data: &Path, address: SocketAddr) -> Result<Server> {
+        let mut command = Command::new(&self.engine);
+        command.args(["serve", "--host", &address.ip().to_string()]);
+        command.args(["--port", &address.port().to_string(), "--data"]).arg(data);
+        Server::start(command, address, &data.join("server.log"))
+    }
+}
+
+/// What the service of the items has seen.
+#[derive(Default)]
+struct Calls {
+    under_way: AtomicUsize,
+    most: AtomicUsize,
+    by_item: Mutex<Vec<u32>>,
+}
+
+impl Calls {
+    fn by_item(&self) -> std::sync::MutexGuard<'_, Vec<u32>> {
+        self.by_item.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn count(&self) -> usize {
+        self.by_item().iter().filter(|calls| **calls > 0).count()
+    }
+}
+
+async fn serve_items(calls: Arc<Calls>) -> Result<SocketAddr> {
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?;
+    let address = listener.local_addr()?;
+    let routes = Router::new().route("/{item}", post(answer)).with_state(calls);
+    tokio::spawn(async move { axum::serve(listener, routes).await });
+    Ok(address)
+}
+
+async fn answer(State(calls): State<Arc<Calls>>, UrlPath(item): UrlPath<usize>) -> &'static str {
+    let now = calls.under_way.fetch_add(1, Ordering::SeqCst) + 1;
+    calls.most.fetch_max(now, Ordering::SeqCst);
+    tokio::time::sleep(CALL_TAKES).await;
+    if let Some(count) = calls.by_item().get_mut(item) {
+        *count += 1;
+    }
+    calls.under_way.fetch_sub(1, Ordering::SeqCst);
+    "{}"
+}
+
+/// A list of many items, each of which calls a service; the server is killed halfway.
+async fn items(place: &Place<'_>, count: usize, out: &mut dyn Write) -> Result<()> {
+    let calls = Arc::new(Calls::default());
+    calls.by_item().resize(count, 0);
+    let service = serve_items(Arc::clone(&calls)).await?;
+    let scratch = tempfile::tempdir_in(place.data)?;
+    let address = free_address()?;
+    let server = place.start(scratch.path(), address)?;
+    let call = json!({ "id": "call", "type": "http", "config": {
+        "method": "POST", "url": format!("http://{service}/{{{{index}}}}") } });
+    let each = json!({ "id": "each", "type": "foreach", "config": {
+        "items": "{{input.items}}", "concurrency": LIMIT, "body": { "nodes": [call] } } });
+    let workflow = save(address, &json!({ "name": "Items", "nodes": [each] })).await?;
+    let began = Instant::now();
+    let input = json!({ "input_data": { "items": (0..count).collect::<Vec<_>>() } });
+    let job = post_json(address, &format!("/api/v1/workflows/{workflow}/execute"), &input).await?;
+    let job = job["id"].as_str().context("no id of a job")?.to_owned();
+    let mut halves = Vec::new();
+    while calls.count() < count / 2 {
+        halves.push(server.usage()?.resident_bytes);
+        tokio::time::sleep(POLL).await;
+    }
+    let first = server.usage()?.resident_bytes_max;
+    drop(server);
+    let killed_at = calls.count();
+    let server = place.start(scratch.path(), address)?;
+    until_ended(address, &job).await?;
+    let took = began.elapsed().as_secs_f64();
+    let again = calls.by_item().iter().filter(|calls| **calls > 1).count();
+    ensure!(calls.count() == count, "every item is done");
+    let second = server.usage()?.resident_bytes_max;
+    writeln!(
+        out,
+        "| {count} items of a `foreach`, {LIMIT} at once, each an HTTP call of {} ms; killed with SIGKILL at \
+         {killed_at} | {took:.1} s in all; most calls at once {}; items called again after the kill {again}; \
+         peak memory {:.0} MiB before, {:.0} MiB after |",
+        CALL_TAKES.as_millis(),
+        calls.most.load(Ordering::SeqCst),
+        mebibytes(first),
+        mebibytes(second),
+    )?;
+    Ok(())
+}
+
+/// Many calls of a small program, in each language.
+async fn programs(place: &Place<'_>, out: &mut dyn Write) -> Result<()> {
+    let scratch = tempfile::tempdir_in(place.data)?;
+    let address = free_address()?;
+    let server = place.start(scratch.path(), address)?;
+    let python = "def fib(n):\n    return n if n < 2 else fib(n - 1) + fib(n - 2)\n\ndef process(n):\n    return fib(n)\n";
+    let javascript = "const fib = n => n < 2 ? n : fib(n - 1) + fib(n - 2);\nfunction process({ n }) { return fib(n); }";
+    for (language, code) in [("python", python), ("javascript", javascript)] {
+        let call = json!({ "id": "call", "type": "code", "config": {
+            "language": language, "code": code, "input_mapping": { "n": 15 } } });
+        let each = json!({ "id": "each", "type": "foreach", "config": {
+            "items": "{{input.items}}", "concurrency": LIMIT, "body": { "nodes": [call] } } });
+        let workflow = save(address, &json!({ "name": language, "nodes": [each] })).await?;
+        let input = json!({ "input_data": { "items": vec![0; PROGRAMS] } });
+        let began = Instant::now();
+        let path = format!("/api/v1/workflows/{workflow}/execute");
+        let job = post_json(address, &path, &input).await?;
+        until_ended(address, job["id"].as_str().context("no id of a job")?).await?;
+        let took = began.elapsed().as_secs_f64();
+        writeln!(
+            out,
+            "| {PROGRAMS} calls of `fib(15)` in {language}, one run, {LIMIT} at once | {took:.1} s: \
+             {:.0} calls/s, each an item with a journal of its own; peak memory {:.0} MiB |",
+            PROGRAMS as f64 / took,
+            mebibytes(server.usage()?.resident_bytes_max),
+        )?;
+    }
+    Ok(())
+}
+
+/// Many runs that sleep for a day.
+async fn sleepers(place: &Place<'_>, count: usize, out: &mut dyn Write) -> Result<()> {
+    let scratch = tempfile::tempdir_in(place.data)?;
+    let address = free_address()?;
+    let server = place.start(scratch.path(), address)?;
+    let delay = json!({ "id": "wait", "type": "delay", "config": { "delay_seconds": 86_400 } });
+    let workflow = save(address, &json!({ "name": "Sleep", "nodes": [delay] })).await?;
+    let path = format!("/api/v1/workflows/{workflow}/execute");
+    let (next, began) = (Arc::new(AtomicUsize::new(0)), Instant::now());
+    let mut clients = JoinSet::new();
+    for _ in 0..CONNECTIONS {
+        clients.spawn(begin_runs(address, path.clone(), (Arc::clone(&next), count)));
+    }
+    while let Some(done) = clients.join_next().await {
+        done??;
+    }
+    let took = began.elapsed().as_secs_f64();
+    // The last ones have left memory when nothing runs any more.
+    loop {
+        let ready: Value = get_json(address, "/ready").await?;
+        if ready["runs_running"] == 0 {
+            break;
+        }
+        tokio::time::sleep(POLL).await;
+    }
+    let awake = server.usage()?;
+    drop(server);
+    let server = place.start(scratch.path(), address)?;
+    let list = get_json(address, "/api/v1/jobs?status=running&limit=1").await?;
+    ensure!(list["total"] == count, "all runs are there: {}", list["total"]);
+    let on_disk =
+        std::fs::read_dir(scratch.path())?.filter_map(|entry| entry.ok()?.metadata().ok());
+    let on_disk: u64 = on_disk.map(|file| file.len()).sum();
+    writeln!(
+        out,
+        "| {count} runs asleep for a day | begun at {:.0} runs/s; resident {:.0} MiB (peak {:.0}); {:.2} KiB on \
+         disk each; a restart listens after {} ms with {:.0} MiB |",
+        count as f64 / took,
+        mebibytes(awake.resident_bytes),
+        mebibytes(awake.resident_bytes_max),
+        on_disk as f64 / 1024.0 / count as f64,
+        server.started_in.as_millis(),
+        mebibytes(server.usage()?.resident_bytes),
+    )?;
+    Ok(())
+}
+
+async fn begin_runs(
+    address: SocketAddr,
+    path: String,
+    (next, count): (Arc<AtomicUsize>, usize),
+) -> Result<()> {
+    let mut connection = Connection::open(address).await?;
+    let request = Request::post(&path, "{}");
+    while next.fetch_add(1, Ordering::Relaxed) < count {
+        let answer = connection.exchange(&request).await?;
+        ensure!(answer.status == 202, "a run was answered with {}", answer.status);
+    }
+    Ok(())
+}
+
+async fn save(address: SocketAddr, workflow: &Value) -> Result<String> {
+    let saved = post_json(address, "/api/v1/workflows", workflow).await?;
+    Ok(saved["id"].as_str().with_context(|| format!("not saved: {saved}"))?.to_owned())
+}
+
+async fn until_ended(address: SocketAddr, job: &str) -> Result<()> {
+    loop {
+        let list = get_json(address, "/api/v1/jobs?limit=1").await?;
+        let item = &list["items"][0];
+        ensure!(item["id"] == job, "another job: {item}");
+        match item["status"].as_str() {
+            Some("running") => tokio::time::sleep(POLL).await,
+            Some("completed") => return Ok(()),
+            _ => anyhow::bail!("the job did not complete: {item}"),
+        }
+    }
+}
+
+async fn post_json(address: SocketAddr, path: &str, body: &Value) -> Result<Value> {
+    let url = format!("http://{address}{path}");
+    Ok(serde_json::from_str(
+        &Client::new().post(url).body(body.to_string()).send().await?.text().await?,
+    )?)
+}
+
+async fn get_json(address: SocketAddr, path: &str) -> Result<Value> {
+    let url = format!("http://{address}{path}");
+    Ok(serde_json::from_str(&Client::new().get(url).send().await?.text().await?)?)
+}
+
+fn mebibytes(bytes: u64) -> f64 {
+    bytes as f64 / 1_048_576.0
+}
