@@ -83,8 +83,13 @@ impl Filling {
             Fact::RunFinished { outcome: Outcome::Completed },
         ];
         append.entries.extend(facts.map(|fact| Entry { at, fact }));
-        append.finished =
-            Some(Finished { status: Status::Completed, at, error: None, nodes: Vec::new() });
+        append.finished = Some(Finished {
+            status: Status::Completed,
+            at,
+            error: None,
+            nodes: Vec::new(),
+            has_parts: false,
+        });
         append
     }
 }
