@@ -40,7 +40,7 @@ impl SourceType {
             SourceType::Postgres => &["postgres", "postgresql"],
             SourceType::Mysql => &["mysql", "mariadb"],
             SourceType::Sqlite => &["sqlite"],
-            SourceType::Mongodb => &["mongodb", "mongodb+srv"],
+            SourceType::Mongodb => &["mongodb"],
             SourceType::Redis => &["redis", "rediss"],
         }
     }

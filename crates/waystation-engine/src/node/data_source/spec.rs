@@ -93,7 +93,10 @@ fn check_connection(source: SourceType, connection: &str, problems: &mut Problem
     let is_known = scheme.is_none_or(|scheme| {
         scheme.contains("{{") || source.schemes().contains(&scheme.to_ascii_lowercase().as_str())
     });
-    if !is_known {
+    let is_srv = scheme.is_some_and(|scheme| scheme.eq_ignore_ascii_case("mongodb+srv"));
+    if source == SourceType::Mongodb && is_srv {
+        problems.push(format!("connection: the address of MongoDB {}", mongodb::NO_SRV));
+    } else if !is_known {
         problems.push(format!("connection: an address of {} is {}", source.title(), source.form()));
     }
 }
