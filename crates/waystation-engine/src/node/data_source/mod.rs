@@ -2,12 +2,14 @@
 //!
 //! - `settings`: what a node says; `spec`: what definitions may say, and the documentation
 //! - `api`, `postgres`, `mysql`, `sqlite`, `mongodb`, `redis`: the sources
+//! - `statement`: what is sent without leave to write
 //! - `answer`: rows, up to a number and a size; `failure`: why there are none
 //! - `address`, `wire`, `pool`: connections, and how they are kept
 //! - `writes`: a write happens once
 //!
 //! Two rules hold for every source. Values never become part of a query: they travel beside it. And
-//! where a node does not say `write`, the source itself refuses to change anything.
+//! where a node does not say `write`, the source itself refuses to change what it holds; what else a
+//! server can do is not asked of it.
 
 mod address;
 mod answer;
@@ -21,6 +23,7 @@ mod redis;
 mod settings;
 mod spec;
 mod sqlite;
+mod statement;
 mod wire;
 mod writes;
 
@@ -99,6 +102,7 @@ impl DataSource {
     }
 
     async fn ask(&self, ask: &Ask<'_>) -> Result<Answer, Failure> {
+        check_statement(ask.settings)?;
         match ask.settings.source_type {
             SourceType::Postgres => self.ask_postgres(ask).await,
             SourceType::Mysql => self.ask_mysql(ask).await,
@@ -134,6 +138,16 @@ impl Effect for DataSource {
         })?;
         Ok(Value::Object(answer.output()).into())
     }
+}
+
+/// Refuses what is no question where the node does not say `write`.
+fn check_statement(settings: &Settings) -> Result<(), Failure> {
+    let source = settings.source_type;
+    if settings.write || !source.has_sql() {
+        return Ok(());
+    }
+    let problem = statement::problem(source, settings.sql()?);
+    problem.map_or(Ok(()), |problem| Err(failure::read_only(source, problem)))
 }
 
 /// A source or its client may quote what it was given. The secret as a whole is taken out anyway; this

@@ -108,7 +108,8 @@ pub(super) struct Settings {
     #[serde(default = "default_limit")]
     #[schemars(range(min = 1, max = 10_000))]
     pub(super) limit: u64,
-    /// Whether the query may change something. Without it the database itself refuses to.
+    /// Whether the query may change something. Without it only questions are sent, and in such a way
+    /// that the database itself refuses to change what it holds.
     #[serde(default)]
     pub(super) write: bool,
     /// `api`: the method, by default GET. Any but GET and HEAD needs `write`.
