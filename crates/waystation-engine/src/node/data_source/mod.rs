@@ -32,6 +32,7 @@ use std::sync::{Arc, OnceLock};
 
 use async_trait::async_trait;
 use serde_json::Value;
+use tokio::sync::Semaphore;
 use waystation_core::error::Failure;
 
 use self::answer::Answer;
@@ -50,6 +51,8 @@ pub struct DataSource {
     client: Arc<HttpClient>,
     trust: OnceLock<Trust>,
     files: Files,
+    /// Places of queries on files.
+    sqlite: Arc<Semaphore>,
     postgres: Pool<postgres::Session>,
     mysql: Pool<mysql_async::Conn>,
     mongodb: Pool<mongodb::Session>,
@@ -88,6 +91,7 @@ impl DataSource {
             client,
             trust: OnceLock::new(),
             files,
+            sqlite: sqlite::places(),
             postgres: Pool::new(),
             mysql: Pool::new(),
             mongodb: Pool::new(),
