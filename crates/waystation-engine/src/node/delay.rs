@@ -102,6 +102,7 @@ mod tests {
             (json!({ "delay_seconds": 5 }), 5_000),
             (json!({ "delay_seconds": 0 }), 0),
             (json!({ "delay_seconds": 0.0001 }), 1),
+            (json!({ "delay_seconds": "0.2" }), 200),
             (json!({ "until": "2001-02-03T04:05:06Z" }), 0),
         ] {
             let expected = Wait { for_ms: Some(for_ms), then: then.clone() };
@@ -114,7 +115,7 @@ mod tests {
         for (config, expected) in [
             (json!({ "delay_seconds": -1 }), "`delay_seconds` must not be negative"),
             (json!({ "delay_seconds": 1e15 }), "a wait lasts 3660 days at most"),
-            (json!({ "delay_seconds": "5" }), "invalid type: string \"5\", expected f64"),
+            (json!({ "delay_seconds": "soon" }), "invalid type: string \"soon\", expected f64"),
             (
                 json!({ "until": "tomorrow" }),
                 "`until` is a moment such as 2026-01-31T12:00:00Z, \

@@ -7,6 +7,7 @@ use waystation_core::error::{Code, Failure};
 
 use crate::limits::{SOURCE_PARAMETERS, SOURCE_QUERY_BYTES, SOURCE_ROWS, SOURCE_ROWS_MAX};
 use crate::node::http;
+use crate::node::rendered::from_rendered;
 
 /// What kind of source it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
@@ -137,7 +138,7 @@ fn default_limit() -> u64 {
 impl Settings {
     /// Reads what a node is given, and checks what its templates have become.
     pub(super) fn read(config: Value) -> Result<Settings, Failure> {
-        let settings: Settings = serde_json::from_value(config)
+        let settings: Settings = from_rendered(config)
             .map_err(|error| invalid(&format!("data-source settings: {error}")))?;
         if !(1..=SOURCE_ROWS_MAX).contains(&settings.limit) {
             return Err(invalid(&format!("limit: must be from 1 to {SOURCE_ROWS_MAX}")));
