@@ -132,8 +132,6 @@ pub const SOURCE_PARAMETERS: usize = 1_000;
 pub const SOURCE_QUERY_BYTES: usize = 64 << 10;
 /// Connections to one data source at once; a further query waits for one of them.
 pub const SOURCE_CONNECTIONS: usize = 16;
-/// Queries of SQLite files at once, each of which takes a thread; a further one waits.
-pub const SOURCE_THREADS: usize = 4;
 /// Connections to data sources kept while nobody uses them, over all sources; beyond, the one that has
 /// been idle longest is closed.
 pub const SOURCE_CONNECTIONS_IDLE: usize = 64;

@@ -3,17 +3,21 @@
 use chrono::DateTime;
 use schemars::JsonSchema;
 use serde::Deserialize;
-use serde_json::json;
-use waystation_core::dialect::graph::types::Lowered;
+use serde_json::{Map, Value, json};
+use waystation_core::dialect::graph::types::{Lowered, Problems};
 use waystation_core::entry::Ending;
 use waystation_core::error::Failure;
 
+use super::complaint::is_template;
 use super::control::upstream;
 use super::model::settings::{invalid, read};
 use super::spec::{Category, Spec, schema_of};
 use super::{PureCall, Wait};
 use crate::id::now_ms;
 use crate::limits::WAIT_MS_MAX;
+
+/// What is said of a text that is no moment.
+const NO_MOMENT: &str = "is a moment such as 2026-01-31T12:00:00Z, with its offset";
 
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
@@ -43,7 +47,18 @@ pub(super) fn spec() -> Spec {
         schema: schema_of::<Settings>,
         example: || json!({ "delay_seconds": 0.2 }),
         effort: None,
-        lower: |config| Ok(Lowered::new("delay", config.into())),
+        lower,
+    }
+}
+
+/// A moment that is said as it is can be read when the definition is saved.
+fn lower(config: Map<String, Value>) -> Result<Lowered, Problems> {
+    let moment = config.get("until").filter(|moment| !is_template(moment));
+    match moment.and_then(Value::as_str) {
+        Some(moment) if DateTime::parse_from_rfc3339(moment.trim()).is_err() => {
+            Err(vec![format!("until: {NO_MOMENT}")])
+        }
+        _ => Ok(Lowered::new("delay", config.into())),
     }
 }
 
@@ -60,9 +75,7 @@ pub(super) fn delay(call: &mut PureCall<'_>) -> Result<Wait, Failure> {
 
 fn until(moment: &str) -> Result<u64, Failure> {
     let parsed = DateTime::parse_from_rfc3339(moment.trim());
-    let parsed = parsed.map_err(|_| {
-        invalid("delay", "`until` is a moment such as 2026-01-31T12:00:00Z, with its offset")
-    })?;
+    let parsed = parsed.map_err(|_| invalid("delay", &format!("`until` {NO_MOMENT}")))?;
     let at = u64::try_from(parsed.timestamp_millis()).unwrap_or(0);
     within(at.saturating_sub(now_ms()))
 }
@@ -85,10 +98,9 @@ fn within(ms: u64) -> Result<u64, Failure> {
 
 #[cfg(test)]
 mod tests {
-    use serde_json::Value;
-
     use super::*;
     use crate::node::control::testing::call;
+    use crate::node::model::testing::{lowered, problems};
 
     fn wait(config: Value) -> Result<Wait, String> {
         call(config, &[("a", json!({ "n": 1 }))], delay).map_err(|failure| failure.message)
@@ -102,6 +114,7 @@ mod tests {
             (json!({ "delay_seconds": 5 }), 5_000),
             (json!({ "delay_seconds": 0 }), 0),
             (json!({ "delay_seconds": 0.0001 }), 1),
+            (json!({ "delay_seconds": "0.2" }), 200),
             (json!({ "until": "2001-02-03T04:05:06Z" }), 0),
         ] {
             let expected = Wait { for_ms: Some(for_ms), then: then.clone() };
@@ -110,11 +123,21 @@ mod tests {
     }
 
     #[test]
+    fn a_moment_is_read_when_it_is_saved() {
+        let refused = problems(spec, &json!({ "until": "tomorrow" }));
+        insta::assert_snapshot!(refused, @"until: is a moment such as 2026-01-31T12:00:00Z, with its offset");
+        for until in ["2026-01-31T12:00:00Z", " 2026-01-31T12:00:00+01:00", "{{input.until}}"] {
+            let config = json!({ "until": until });
+            assert_eq!(lowered(spec(), &config).expect(until).config, config);
+        }
+    }
+
+    #[test]
     fn what_is_no_wait_is_refused() {
         for (config, expected) in [
             (json!({ "delay_seconds": -1 }), "`delay_seconds` must not be negative"),
             (json!({ "delay_seconds": 1e15 }), "a wait lasts 3660 days at most"),
-            (json!({ "delay_seconds": "5" }), "invalid type: string \"5\", expected f64"),
+            (json!({ "delay_seconds": "soon" }), "invalid type: string \"soon\", expected f64"),
             (
                 json!({ "until": "tomorrow" }),
                 "`until` is a moment such as 2026-01-31T12:00:00Z, \

@@ -25,6 +25,7 @@ mod judge;
 mod llm;
 mod merge;
 mod model;
+mod rendered;
 mod route;
 mod router;
 mod set;

@@ -2,14 +2,16 @@
 
 use schemars::JsonSchema;
 use serde::Deserialize;
-use serde_json::{Value, json};
-use waystation_core::dialect::graph::types::Lowered;
+use serde_json::{Map, Value, json};
+use waystation_core::dialect::graph::types::{Lowered, Problems};
 use waystation_core::entry::{Body, BodySource, ItemFailure};
 use waystation_core::error::Failure;
 
 use super::PureCall;
+use super::complaint::is_template;
 use super::model::settings::read;
 use super::spec::{Category, Spec, schema_of};
+use crate::id::WorkflowId;
 
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
@@ -39,8 +41,19 @@ pub(super) fn spec() -> Spec {
         schema: schema_of::<Settings>,
         example: || json!({ "workflow_id": "{{input.workflow_id}}", "input": { "name": "Ada" } }),
         effort: None,
-        lower: |config| Ok(Lowered::new(KIND, config.into())),
+        lower,
     }
+}
+
+/// An id that is said as it is can be judged when the definition is saved.
+fn lower(config: Map<String, Value>) -> Result<Lowered, Problems> {
+    let id = config.get("workflow_id").filter(|id| !is_template(id)).and_then(Value::as_str);
+    if id.is_some_and(|id| id.parse::<WorkflowId>().is_err()) {
+        let problem =
+            "workflow_id: is the id of a stored workflow, which has 24 hexadecimal digits";
+        return Err(vec![problem.to_owned()]);
+    }
+    Ok(Lowered::new(KIND, config.into()))
 }
 
 /// The one run and its input.
@@ -61,6 +74,19 @@ pub(super) fn subworkflow(call: &mut PureCall<'_>) -> Result<Body, Failure> {
 mod tests {
     use super::*;
     use crate::node::control::testing::call;
+    use crate::node::model::testing::{lowered, problems};
+
+    #[test]
+    fn an_id_is_judged_when_it_is_saved() {
+        for id in ["sub", "507f1f77bcf86cd79943901", "507f1f77bcf86cd79943901x"] {
+            let refused = problems(spec, &json!({ "workflow_id": id }));
+            assert!(refused.contains("24 hexadecimal digits"), "{id}: {refused}");
+        }
+        for id in ["507f1f77bcf86cd799439011", "{{input.workflow_id}}"] {
+            let config = json!({ "workflow_id": id });
+            assert_eq!(lowered(spec(), &config).expect(id).config, config);
+        }
+    }
 
     #[test]
     fn the_input_is_its_own_or_that_of_this_run() {

@@ -2,12 +2,14 @@
 //!
 //! - `settings`: what a node says; `spec`: what definitions may say, and the documentation
 //! - `api`, `postgres`, `mysql`, `sqlite`, `mongodb`, `redis`: the sources
+//! - `statement`: what is sent without leave to write
 //! - `answer`: rows, up to a number and a size; `failure`: why there are none
 //! - `address`, `wire`, `pool`: connections, and how they are kept
 //! - `writes`: a write happens once
 //!
 //! Two rules hold for every source. Values never become part of a query: they travel beside it. And
-//! where a node does not say `write`, the source itself refuses to change anything.
+//! where a node does not say `write`, the source itself refuses to change what it holds; what else a
+//! server can do is not asked of it.
 
 mod address;
 mod answer;
@@ -17,11 +19,11 @@ mod mongodb;
 mod mysql;
 mod pool;
 mod postgres;
-mod question;
 mod redis;
 mod settings;
 mod spec;
 mod sqlite;
+mod statement;
 mod wire;
 mod writes;
 
@@ -40,7 +42,6 @@ use self::writes::Writes;
 use super::{AttemptContext, Call, Effect, Outcome};
 use crate::egress::HttpClient;
 use crate::egress::tls::Trust;
-use crate::limits::SOURCE_THREADS;
 use crate::secret::{Redactor, Secret};
 pub use spec::spec;
 pub use sqlite::Files;
@@ -50,8 +51,8 @@ pub struct DataSource {
     client: Arc<HttpClient>,
     trust: OnceLock<Trust>,
     files: Files,
-    /// For queries of files, each of which takes a thread.
-    threads: Arc<Semaphore>,
+    /// Places of queries on files.
+    sqlite: Arc<Semaphore>,
     postgres: Pool<postgres::Session>,
     mysql: Pool<mysql_async::Conn>,
     mongodb: Pool<mongodb::Session>,
@@ -90,7 +91,7 @@ impl DataSource {
             client,
             trust: OnceLock::new(),
             files,
-            threads: Arc::new(Semaphore::new(SOURCE_THREADS)),
+            sqlite: sqlite::places(),
             postgres: Pool::new(),
             mysql: Pool::new(),
             mongodb: Pool::new(),
@@ -105,6 +106,7 @@ impl DataSource {
     }
 
     async fn ask(&self, ask: &Ask<'_>) -> Result<Answer, Failure> {
+        check_statement(ask.settings)?;
         match ask.settings.source_type {
             SourceType::Postgres => self.ask_postgres(ask).await,
             SourceType::Mysql => self.ask_mysql(ask).await,
@@ -140,6 +142,16 @@ impl Effect for DataSource {
         })?;
         Ok(Value::Object(answer.output()).into())
     }
+}
+
+/// Refuses what is no question where the node does not say `write`.
+fn check_statement(settings: &Settings) -> Result<(), Failure> {
+    let source = settings.source_type;
+    if settings.write || !source.has_sql() {
+        return Ok(());
+    }
+    let problem = statement::problem(source, settings.sql()?);
+    problem.map_or(Ok(()), |problem| Err(failure::read_only(source, problem)))
 }
 
 /// A source or its client may quote what it was given. The secret as a whole is taken out anyway; this

@@ -7,6 +7,7 @@ use waystation_core::error::{Code, Failure};
 
 use crate::limits::{SOURCE_PARAMETERS, SOURCE_QUERY_BYTES, SOURCE_ROWS, SOURCE_ROWS_MAX};
 use crate::node::http;
+use crate::node::rendered::from_rendered;
 
 /// What kind of source it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
@@ -108,7 +109,8 @@ pub(super) struct Settings {
     #[serde(default = "default_limit")]
     #[schemars(range(min = 1, max = 10_000))]
     pub(super) limit: u64,
-    /// Whether the query may change something. Without it the database itself refuses to.
+    /// Whether the query may change something. Without it only questions are sent, and in such a way
+    /// that the database itself refuses to change what it holds.
     #[serde(default)]
     pub(super) write: bool,
     /// `api`: the method, by default GET. Any but GET and HEAD needs `write`.
@@ -136,7 +138,7 @@ fn default_limit() -> u64 {
 impl Settings {
     /// Reads what a node is given, and checks what its templates have become.
     pub(super) fn read(config: Value) -> Result<Settings, Failure> {
-        let settings: Settings = serde_json::from_value(config)
+        let settings: Settings = from_rendered(config)
             .map_err(|error| invalid(&format!("data-source settings: {error}")))?;
         if !(1..=SOURCE_ROWS_MAX).contains(&settings.limit) {
             return Err(invalid(&format!("limit: must be from 1 to {SOURCE_ROWS_MAX}")));

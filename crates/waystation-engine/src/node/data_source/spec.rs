@@ -4,7 +4,7 @@ use serde_json::{Map, Value, json};
 use waystation_core::dialect::graph::types::{Lowered, Problems};
 
 use super::settings::{Settings, SourceType};
-use super::{mongodb, redis};
+use super::{mongodb, redis, statement};
 use crate::node::spec::{Category, Effort, Spec, schema_of};
 
 /// The settings that only an API has, and those that only databases have.
@@ -45,8 +45,9 @@ fn lower(mut config: Map<String, Value>) -> Result<Lowered, Problems> {
     if let Some(Value::String(connection)) = config.get("connection") {
         check_connection(source, connection, &mut problems);
     }
+    let writes = config.get("write").is_some_and(|write| *write == Value::Bool(true));
     if let Some(query) = config.get_mut("query") {
-        let values = check_query(source, query, &mut problems);
+        let values = check_query((source, writes), query, &mut problems);
         if !values.is_empty() {
             config.insert("query_values".to_owned(), Value::Array(values));
         }
@@ -93,7 +94,10 @@ fn check_connection(source: SourceType, connection: &str, problems: &mut Problem
     let is_known = scheme.is_none_or(|scheme| {
         scheme.contains("{{") || source.schemes().contains(&scheme.to_ascii_lowercase().as_str())
     });
-    if !is_known {
+    let is_srv = scheme.is_some_and(|scheme| scheme.eq_ignore_ascii_case("mongodb+srv"));
+    if source == SourceType::Mongodb && is_srv {
+        problems.push(format!("connection: the address of MongoDB {}", mongodb::NO_SRV));
+    } else if !is_known {
         problems.push(format!("connection: an address of {} is {}", source.title(), source.form()));
     }
 }
@@ -126,7 +130,11 @@ fn without_templates(text: &str) -> String {
 }
 
 /// Whether the query has the form that the source takes; gives the templates that are taken out of it.
-fn check_query(source: SourceType, query: &mut Value, problems: &mut Problems) -> Vec<Value> {
+fn check_query(
+    (source, writes): (SourceType, bool),
+    query: &mut Value,
+    problems: &mut Problems,
+) -> Vec<Value> {
     match source {
         SourceType::Mongodb => return mongodb::take_templates(query, problems),
         SourceType::Redis => problems.extend(redis::check_command(query)),
@@ -137,6 +145,10 @@ fn check_query(source: SourceType, query: &mut Value, problems: &mut Problems) -
              and the value into `parameters`"
                 .to_owned(),
         ),
+        _ if !writes => {
+            let problem = query.as_str().and_then(|sql| statement::problem(source, sql));
+            problems.extend(problem.map(|problem| format!("query: {problem}")));
+        }
         _ => (),
     }
     Vec::new()
@@ -181,6 +193,31 @@ mod tests {
         }));
         let problems = problems.expect_err("a problem").join("\n");
         assert!(problems.contains("query_values"), "{problems}");
+    }
+
+    #[test]
+    fn what_is_no_question_needs_leave() {
+        let asked = |query: &str, write: bool| {
+            let asked = json!({ "source_type": "postgres", "connection": "{{secrets.DB}}" });
+            let Value::Object(mut asked) = asked else { panic!("an object") };
+            asked.extend([("query".to_owned(), query.into()), ("write".to_owned(), write.into())]);
+            save(Value::Object(asked))
+        };
+        let copy = "COPY (SELECT 1) TO PROGRAM 'id'";
+        let problems = asked(copy, false).expect_err("a problem").join("\n");
+        insta::assert_snapshot!(problems, @"query: a query that begins with none of SELECT, WITH, VALUES, TABLE, SHOW, EXPLAIN needs `write: true`");
+        assert!(asked(copy, true).is_ok());
+        assert!(asked("(SELECT 1)", false).is_ok());
+    }
+
+    #[test]
+    fn hosts_of_mongodb_are_listed() {
+        let asked = json!({
+            "source_type": "mongodb", "query": { "collection": "c" },
+            "connection": "mongodb+srv://cluster.example/d",
+        });
+        let problems = save(asked).expect_err("a problem").join("\n");
+        insta::assert_snapshot!(problems, @"connection: the address of MongoDB cannot begin with mongodb+srv://; list the hosts, as in mongodb://user:password@host-1:27017,host-2:27017/database?tls=true&replicaSet=name");
     }
 
     #[test]

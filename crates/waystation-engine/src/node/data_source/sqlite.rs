@@ -18,6 +18,7 @@ use rusqlite::limits::Limit;
 use rusqlite::types::{ToSqlOutput, ValueRef};
 use rusqlite::{Connection, OpenFlags, Statement};
 use serde_json::{Value, json};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use waystation_core::error::{Code, Failure};
 
 use super::answer::{Answer, float};
@@ -27,7 +28,12 @@ use crate::limits::{SOURCE_BYTES, SOURCE_LOCK_TIME, SOURCE_QUERY_BYTES};
 
 const SOURCE: SourceType = SourceType::Sqlite;
 /// Steps of a statement after which it is asked whether anybody still waits for it.
-const STEPS: i32 = 1_000;
+const STEPS: i32 = 100;
+/// Queries that run at once at the least, however few cores there are.
+const PLACES_MIN: usize = 2;
+/// Bytes of a pattern of `LIKE` or `GLOB`; a longer one fails the query. Comparing is one step, however
+/// long it takes.
+const PATTERN_BYTES: i32 = 1_000;
 
 /// Which files data sources may read.
 #[derive(Clone, Debug, Default)]
@@ -84,11 +90,10 @@ impl DataSource {
         let (answer, writes) = (ask.answer(), ask.settings.write);
         let absence = Absence::default();
         let is_unwanted = Arc::clone(&absence.0);
-        let waiting = Arc::clone(&self.threads).acquire_owned();
-        let place = ask.context.waiting("waits for a thread to read the file", waiting).await;
+        let place = self.place_for_sqlite(ask).await;
         ask.is_being_sent();
         let work = tokio::task::spawn_blocking(move || {
-            // Given back when the thread is done, also if nobody waits for it any more.
+            // It is free again when the thread is.
             let _place = place;
             let mut connection = open(&file, writes, is_unwanted)?;
             let answer = query(&connection, &sql, parameters.as_ref(), answer)?;
@@ -101,6 +106,25 @@ impl DataSource {
         // What failed has changed nothing: its transaction ends with the connection.
         done.inspect_err(|_| ask.was_undone())
     }
+
+    /// Waits until one more query may run. Each takes a thread, of which the store needs some, too.
+    async fn place_for_sqlite(&self, ask: &Ask<'_>) -> Option<OwnedSemaphorePermit> {
+        let places = &self.sqlite;
+        match Arc::clone(places).try_acquire_owned() {
+            Ok(place) => Some(place),
+            Err(_) => {
+                let place = Arc::clone(places).acquire_owned();
+                // The semaphore is never closed.
+                ask.context.waiting("waits for other queries of SQLite", place).await.ok()
+            }
+        }
+    }
+}
+
+/// As many queries at once as there are cores; a further one waits.
+pub(super) fn places() -> Arc<Semaphore> {
+    let cores = std::thread::available_parallelism().map_or(PLACES_MIN, usize::from);
+    Arc::new(Semaphore::new(cores.max(PLACES_MIN)))
 }
 
 /// Tells the thread that works on a query when nobody waits for it any more.
@@ -128,6 +152,7 @@ fn open(file: &Path, writes: bool, is_unwanted: Arc<AtomicBool>) -> Result<Conne
         connection.set_db_config(DbConfig::SQLITE_DBCONFIG_DEFENSIVE, true)?;
         connection.set_limit(Limit::SQLITE_LIMIT_LENGTH, SOURCE_BYTES as i32)?;
         connection.set_limit(Limit::SQLITE_LIMIT_SQL_LENGTH, SOURCE_QUERY_BYTES as i32)?;
+        connection.set_limit(Limit::SQLITE_LIMIT_LIKE_PATTERN_LENGTH, PATTERN_BYTES)?;
         connection.set_limit(Limit::SQLITE_LIMIT_ATTACHED, 0)?;
         if writes {
             connection.execute_batch("BEGIN IMMEDIATE")?;

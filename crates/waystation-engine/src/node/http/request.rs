@@ -13,6 +13,7 @@ use super::auth::Auth;
 use super::expected::{ExpectedStatus, Statuses};
 use crate::egress::Request;
 use crate::limits;
+use crate::node::rendered::from_rendered;
 
 const JSON: &str = "application/json";
 const FORM: &str = "application/x-www-form-urlencoded";
@@ -65,7 +66,7 @@ fn yes() -> bool {
 
 impl Settings {
     pub(super) fn read(config: Value) -> Result<Settings, Failure> {
-        serde_json::from_value(config).map_err(|error| invalid(format!("HTTP settings: {error}")))
+        from_rendered(config).map_err(|error| invalid(format!("HTTP settings: {error}")))
     }
 
     /// Who calls, if that is said.

@@ -8,6 +8,7 @@ use waystation_core::dialect::graph::types::Problems;
 use waystation_core::dialect::secret_name;
 use waystation_core::error::{Code, Failure};
 
+use crate::node::rendered::from_rendered;
 use crate::node::spec::schema_of;
 use crate::provider::Message;
 use crate::provider::models::Ask;
@@ -85,7 +86,7 @@ impl Model {
 
 /// The settings of a node of some kind.
 pub(in crate::node) fn read<T: DeserializeOwned>(kind: &str, config: Value) -> Result<T, Failure> {
-    serde_json::from_value(config).map_err(|error| {
+    from_rendered(config).map_err(|error| {
         let problem: String = error.to_string().chars().take(PROBLEM_LETTERS).collect();
         invalid(kind, &problem)
     })
@@ -98,8 +99,7 @@ pub(in crate::node) fn read_private<T: DeserializeOwned>(
     value: Value,
     expected: &str,
 ) -> Result<T, Failure> {
-    serde_json::from_value(value)
-        .map_err(|_| invalid(kind, &format!("`{setting}` must be {expected}")))
+    from_rendered(value).map_err(|_| invalid(kind, &format!("`{setting}` must be {expected}")))
 }
 
 /// The settings of a node of a kind that asks a model, those of the model apart.

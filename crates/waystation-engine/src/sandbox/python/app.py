@@ -1,6 +1,7 @@
 """The inside of the Python sandbox: runs `process(**input)` of a user's code, once per instance."""
 
 import asyncio
+import builtins
 import collections
 import dataclasses
 import datetime
@@ -16,7 +17,7 @@ import time
 import traceback
 import uuid
 
-# What user code can import is what is loaded when the component is built, and no more: there are no files.
+# A module is there if it is loaded when the component is built: there are no files.
 import __future__, abc, array, base64, binascii, bisect, calendar, cmath, collections.abc, configparser
 import contextlib, contextvars, copy, csv, difflib, email.utils, fnmatch, fractions, functools, glob
 import graphlib, gzip, hashlib, heapq, hmac, html, html.parser, ipaddress, itertools, keyword, locale
@@ -26,6 +27,18 @@ import tomllib, xml.etree.ElementTree, zlib, zoneinfo, _strptime
 
 import wit_world
 from componentize_py_types import Err
+
+# What user code can import: what computes. Modules of these import whatever they need.
+MODULES = frozenset(
+    """
+    __future__ abc array asyncio base64 binascii bisect calendar cmath collections configparser
+    contextlib contextvars copy csv dataclasses datetime decimal difflib email.utils enum fnmatch
+    fractions functools graphlib gzip hashlib heapq hmac html inspect io ipaddress itertools json
+    keyword locale logging math numbers operator pprint queue random re secrets shlex statistics string
+    struct sys textwrap time tomllib traceback types typing unicodedata urllib.parse uuid warnings
+    weakref xml.etree zlib zoneinfo
+    """.split()
+)
 
 FILE = "code.py"
 LINE_LETTERS = 4_096
@@ -104,6 +117,37 @@ def jsonable(value):
     raise TypeError(f"{type(value).__name__} has no form in JSON")
 
 
+def is_admitted(name):
+    """Whether a module is one of those, or within one."""
+    parts = name.split(".")
+    return any(".".join(parts[:end]) in MODULES for end in range(1, len(parts) + 1))
+
+
+def refused(name, parts):
+    """The first of what an `import` asks for that is not admitted."""
+    if is_admitted(name):
+        return None
+    # A package on the way to a module is nothing by itself.
+    is_on_the_way = any(module.startswith(name + ".") for module in MODULES)
+    wanted = [f"{name}.{part}" for part in parts or ()] if is_on_the_way else [name]
+    return next((one for one in wanted if not is_admitted(one)), None)
+
+
+def import_for_user(name, globals=None, locals=None, fromlist=(), level=0):
+    """The `import` of user code alone: of other modules it says at once that they are not for it.
+
+    This confines nobody. What keeps code from the outside is WebAssembly, where there is nothing outside.
+    """
+    # The interpreter itself gives a list where its own functions need a module.
+    is_its_own = isinstance(fromlist, list)
+    name_refused = None if is_its_own or level else refused(name, fromlist)
+    if name_refused:
+        known = ", ".join(sorted(MODULES))
+        text = f"{name_refused} cannot be imported here; there are {known}"
+        raise ImportError(text, name=name_refused)
+    return builtins.__import__(name, globals, locals, fromlist, level)
+
+
 def compiled(code):
     """The code, also where all of it is indented."""
     try:
@@ -113,7 +157,8 @@ def compiled(code):
 
 
 def result_of(code, given):
-    names = {"__name__": "__main__", "__file__": FILE}
+    own = {**vars(builtins), "__import__": import_for_user}
+    names = {"__name__": "__main__", "__file__": FILE, "__builtins__": own}
     exec(compiled(code), names)
     process = names.get("process")
     if not callable(process):

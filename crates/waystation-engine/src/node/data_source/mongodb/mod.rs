@@ -3,6 +3,7 @@
 //! A MongoDB server has no session that only reads. What keeps a question from writing is the command
 //! that carries it: `find` has no way to write, and `aggregate` has two stages for it, which are refused.
 
+mod address;
 mod forwarder;
 mod query;
 mod values;
@@ -11,11 +12,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use mongodb::error::{Error, ErrorKind};
-use mongodb::options::{AuthMechanism, ClientOptions, ServerAddress, Socks5Proxy, Tls};
+use mongodb::options::{Socks5Proxy, Tls};
 use mongodb::{Client, Collection, Cursor};
-use tokio::time::timeout;
 use waystation_core::error::{Code, Failure};
 
+use self::address::Address;
+pub(super) use self::address::NO_SRV;
 use self::forwarder::Forwarder;
 pub(super) use self::query::take_templates;
 use self::query::{Deed, Query};
@@ -73,21 +75,8 @@ impl DataSource {
     }
 
     async fn open_mongodb(&self, connection: &str) -> Result<Session, Failure> {
-        let connection = connection.trim();
-        if connection.to_ascii_lowercase().starts_with("mongodb+srv:") {
-            // The library would ask the DNS by itself, and be told where to go by anybody.
-            return Err(invalid_address(SOURCE, "begins with mongodb+srv: list the hosts instead"));
-        }
-        let parsed = timeout(CONNECT_TIMEOUT, ClientOptions::parse(connection)).await;
-        let parsed = parsed.map_err(|_| failure::broken(SOURCE, "the DNS does not answer"))?;
-        let mut options = parsed.map_err(|error| match *error.kind {
-            ErrorKind::DnsResolve { .. } => failure::broken(SOURCE, "the DNS has no such service"),
-            // The error's own text might repeat the password.
-            _ => invalid_address(SOURCE, "cannot be read"),
-        })?;
-        check_credential(&options)?;
-        self.check_hosts(&options).await?;
-        let is_private = is_private(&options)?;
+        let Address { mut options, hosts, is_private } = Address::parse(connection)?;
+        self.check_hosts(&hosts).await?;
         let config = is_private.then(|| Arc::clone(&self.trust().config));
         let allowance = Allowance::new();
         let client = Arc::clone(&self.client);
@@ -111,41 +100,13 @@ impl DataSource {
     }
 
     /// Refuses at once what the forwarder would refuse again and again.
-    async fn check_hosts(&self, options: &ClientOptions) -> Result<(), Failure> {
-        for host in &options.hosts {
-            let ServerAddress::Tcp { host, .. } = host else {
-                return Err(invalid_address(SOURCE, "names a socket file; give a host"));
-            };
+    async fn check_hosts(&self, hosts: &[String]) -> Result<(), Failure> {
+        for host in hosts {
             let found = self.client.permitted_addresses(host).await;
             found.map_err(|error| failure::unreachable(SOURCE, &error))?;
         }
         Ok(())
     }
-}
-
-/// Admits passwords only. Other ways to say who asks make the library read keys and tokens of this very
-/// machine, and send them to whatever host the address names.
-fn check_credential(options: &ClientOptions) -> Result<(), Failure> {
-    let Some(credential) = &options.credential else { return Ok(()) };
-    let is_password = matches!(
-        credential.mechanism,
-        None | Some(AuthMechanism::ScramSha1 | AuthMechanism::ScramSha256)
-    );
-    if is_password && credential.mechanism_properties.is_none() {
-        return Ok(());
-    }
-    Err(invalid_address(SOURCE, "has an `authMechanism` other than SCRAM-SHA-1 and SCRAM-SHA-256"))
-}
-
-/// Whether connections are private. Files and exceptions of the address are not.
-fn is_private(options: &ClientOptions) -> Result<bool, Failure> {
-    let Some(Tls::Enabled(tls)) = &options.tls else { return Ok(false) };
-    let has_file = tls.ca_file_path.is_some() || tls.cert_key_file_path.is_some();
-    let is_careless = tls.allow_invalid_certificates == Some(true);
-    if has_file || is_careless {
-        return Err(invalid_address(SOURCE, "has options of TLS other than `tls`"));
-    }
-    Ok(true)
 }
 
 /// Why there is no answer.

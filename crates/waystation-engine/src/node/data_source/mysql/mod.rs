@@ -16,7 +16,7 @@ use waystation_core::error::{Code, Failure};
 use super::address::Address;
 use super::answer::Answer;
 use super::settings::{Parameters, check_count, invalid};
-use super::{Ask, DataSource, SourceType, failure, question};
+use super::{Ask, DataSource, SourceType, failure};
 use crate::egress::SendError;
 use crate::egress::address::{Kind, kind};
 use crate::limits::{CONNECT_TIMEOUT, SOURCE_STATEMENT_TIME, SOURCE_WIRE_BYTES};
@@ -119,9 +119,6 @@ impl From<Failure> for Trouble {
 /// The answer, and whether the connection has nothing more to say.
 async fn converse(session: &mut Conn, ask: &Ask<'_>, sql: &str) -> Result<(Answer, bool), Trouble> {
     let writes = ask.settings.write;
-    if !writes {
-        question::check(SOURCE, sql)?;
-    }
     session.query_drop(settle(ask.settings.rows())).await?;
     if writes {
         session.query_drop("START TRANSACTION READ WRITE").await?;

@@ -16,7 +16,7 @@ pub(super) use self::session::Session;
 use self::values::{Parameter, Raw, Unread};
 use super::answer::Answer;
 use super::settings::check_count;
-use super::{Ask, DataSource, SourceType, failure, question};
+use super::{Ask, DataSource, SourceType, failure};
 use crate::limits::SOURCE_STATEMENT_TIME;
 
 const SOURCE: SourceType = SourceType::Postgres;
@@ -80,9 +80,6 @@ async fn converse(
     parameters: Vec<Parameter<'_>>,
 ) -> Result<Answer, Trouble> {
     let writes = ask.settings.write;
-    if !writes {
-        question::check(SOURCE, sql)?;
-    }
     let transaction = session.client.build_transaction().read_only(!writes).start().await?;
     // A transaction that has read once cannot be turned into one that writes.
     let time = SOURCE_STATEMENT_TIME.as_millis();

@@ -16,7 +16,10 @@ use proptest::test_runner::TestRunner;
 use serde_json::{Value, json};
 use waystation_core::error::{Class, Code, Failure};
 
-use super::{DataSource, Files};
+use std::sync::atomic::AtomicBool;
+
+use super::settings::Settings;
+use super::{Ask, DataSource, Files, SourceType};
 use crate::egress::testing::{client, open_client};
 use crate::egress::tls::Trust;
 use crate::egress::{HttpClient, Reach};
@@ -74,6 +77,34 @@ async fn rows(source: &DataSource, config: Value) -> Value {
 async fn failure(source: &DataSource, config: Value) -> Failure {
     let asked = config["query"].clone();
     attempt(source, config).await.expect_err(&asked.to_string())
+}
+
+/// What the database itself says to a statement that would not be sent to it without `write`.
+async fn unguarded(source: &DataSource, config: &Value) -> Result<Value, Failure> {
+    let mut config = saved(with(config, json!({ "write": true })));
+    config["write"] = json!(false);
+    let settings = Settings::read(config).expect("settings");
+    let context = AttemptContext::alone();
+    let connection = settings.connection().expect("a connection");
+    let is_sent = AtomicBool::new(false);
+    let ask = Ask { settings: &settings, connection, context: &context, is_sent };
+    let answer = match settings.source_type {
+        SourceType::Postgres => source.ask_postgres(&ask).await,
+        _ => source.ask_mysql(&ask).await,
+    };
+    answer.map(|answer| Value::Object(answer.output()))
+}
+
+/// What is no question is refused before it is sent, and says how it would be sent.
+async fn check_that_questions_alone_are_sent(source: &DataSource, base: &Value, others: &[&str]) {
+    for query in others {
+        // A definition that was saved before this was checked then.
+        let mut asked = call(with(base, json!({ "query": query, "write": true })));
+        asked.config["write"] = json!(false);
+        let refused = source.attempt(asked).await.expect_err(query);
+        assert_eq!((refused.code, refused.class), (Code::QueryFailed, Class::Fatal), "{query}");
+        assert!(refused.message.contains("needs `write: true`"), "{query}: {}", refused.message);
+    }
 }
 
 fn with(base: &Value, more: Value) -> Value {

@@ -82,22 +82,55 @@ async fn the_server_itself_refuses_to_write() {
         "CREATE TABLE u (id int)",
         "TRUNCATE TABLE t",
         "SELECT 1; INSERT INTO t VALUES (1)",
-        "SHUTDOWN",
-        "SET GLOBAL max_connections = 77",
-        "SELECT 1 INTO OUTFILE '/tmp/waystation-test'",
         "BEGIN NOT ATOMIC COMMIT; INSERT INTO t VALUES (1); END",
     ] {
-        let failure = failure(&source, with(&base, json!({ "query": query }))).await;
+        let failure = unguarded(&source, &with(&base, json!({ "query": query }))).await;
+        let failure = failure.expect_err(query);
         assert_eq!(failure.class, Class::Fatal, "{query}");
         let is_named = failure.hint.as_deref().unwrap_or_default().contains("write: true");
         assert!(is_named || !query.starts_with("INSERT"), "{query}: {failure:?}");
     }
     for query in ["COMMIT", "SET SESSION TRANSACTION READ WRITE"] {
-        let _ = attempt(&source, with(&base, json!({ "query": query }))).await;
-        failure(&source, with(&base, json!({ "query": "INSERT INTO t VALUES (1)" }))).await;
+        let _ = unguarded(&source, &with(&base, json!({ "query": query }))).await;
+        let insert = with(&base, json!({ "query": "INSERT INTO t VALUES (1)" }));
+        unguarded(&source, &insert).await.expect_err("a write");
     }
     let count = rows(&source, with(&base, json!({ "query": "SELECT count(*) AS n FROM t" }))).await;
     assert_eq!(count, json!([{ "n": 0 }]));
+}
+
+#[tokio::test]
+async fn questions_alone_are_sent() {
+    let server = mariadb(None).await;
+    let (source, base) = (source(), config("127.0.0.1", server.port));
+    let others = [
+        "SHUTDOWN",
+        "/* /* */ SHUTDOWN -- */ SELECT 1",
+        "/*! SHUTDOWN */",
+        "/*M! SHUTDOWN */",
+        "SELECT 1 INTO OUTFILE '/tmp/waystation-mark'",
+        "SELECT 1 INTO dumpFile '/tmp/waystation-mark'",
+        "SET GLOBAL max_connections = 1",
+        "FLUSH TABLES",
+        "KILL 1",
+        "BEGIN NOT ATOMIC SHUTDOWN; END",
+    ];
+    check_that_questions_alone_are_sent(&source, &base, &others).await;
+    // Nothing follows a question.
+    for query in ["SELECT 1; SHUTDOWN", "SELECT 1;SHUTDOWN;", "SHOW TABLES; SET GLOBAL x = 1"] {
+        let several = failure(&source, with(&base, json!({ "query": query }))).await;
+        assert!(several.message.contains("(error 1064)"), "{}", several.message);
+    }
+    for query in [
+        "# why\n(SELECT 1 AS one)",
+        "VALUES (1)",
+        "SHOW TABLES",
+        "EXPLAIN SELECT 1",
+        "DESC information_schema.tables",
+        "-- why\nWITH x AS (SELECT 1 AS one) SELECT * FROM x;",
+    ] {
+        rows(&source, with(&base, json!({ "query": query }))).await;
+    }
 }
 
 #[tokio::test]

