@@ -110,6 +110,11 @@ pub type Outcome = std::result::Result<Completion, Failure>;
 /// A node type with effects outside: it runs after everything it depends on is durable.
 #[async_trait]
 pub trait Effect: Send + Sync + 'static {
+    /// Completes the settings of an attempt from what leads to the node, where they do not say.
+    fn complete(&self, _call: &mut PureCall<'_>) -> std::result::Result<(), Failure> {
+        Ok(())
+    }
+
     /// Makes one attempt. Dropping the future stops it.
     async fn attempt(&self, call: Call) -> Outcome;
 }

@@ -389,3 +389,12 @@ async fn a_failed_node_stops_the_run_or_only_what_follows_from_it() {
     assert_eq!((error(&job), state(&job, "wait")), (why, "cancelled"));
     assert_eq!(nodes_that_are(&job, "completed").len(), 0);
 }
+
+#[tokio::test]
+async fn jq_works_on_what_leads_to_it() {
+    let server = Server::start().await;
+    let jq = json!({ "transform_type": "jq", "expression": ".a + 1" });
+    let nodes = [node("start", "start", json!({})), node("jq", "transformer", jq)];
+    let job = run(&server, &flow(&nodes, &["start -> jq"]), &json!({ "a": 1 })).await;
+    assert_eq!(result(&job), &json!(2), "{job:#}");
+}

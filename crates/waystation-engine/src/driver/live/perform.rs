@@ -167,6 +167,14 @@ impl Live {
             }
             Some(NodeType::Effect(effect)) => {
                 let effect = Arc::clone(effect);
+                let completed = self.call_pure(node, config, holds, |call| {
+                    effect.complete(call)?;
+                    Ok(std::mem::take(&mut call.config))
+                });
+                let config = match completed {
+                    Ok(config) => config,
+                    Err(failure) => return self.failed(node, attempt, failure),
+                };
                 let is_repeated = self.run.scheduler.was_started(node);
                 let key = format!("{}:{}", self.id_text, definition.id);
                 let attempt = Attempt::new(
@@ -232,7 +240,7 @@ impl Live {
         node: NodeIndex,
         config: Value,
         holds: Option<bool>,
-        work: fn(&mut PureCall<'_>) -> Result<T, Failure>,
+        work: impl FnOnce(&mut PureCall<'_>) -> Result<T, Failure>,
     ) -> Result<T, Failure> {
         let run = &self.run;
         let upstream = || self.results_before(node);

@@ -81,7 +81,10 @@ fn lower(mut config: Map<String, Value>) -> Result<Lowered, Problems> {
         return Err(problems);
     }
     if let Transform::Jq { expression, items } = transform {
-        let config = json!({ "expression": expression, "value": items });
+        let mut config = json!({ "expression": expression });
+        if let Some(items) = items {
+            config["value"] = items;
+        }
         let literal = vec!["expression".to_owned()];
         return Ok(Lowered { literal, timeout_ms: JQ_TIMEOUT_MS, ..Lowered::new("jq", config) });
     }

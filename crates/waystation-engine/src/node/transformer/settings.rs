@@ -96,8 +96,8 @@ pub(super) enum Transform {
         /// The program, as it stands: `{{ }}` has no meaning in it.
         #[schemars(length(min = 1))]
         expression: String,
-        /// What it works on, usually a template.
-        items: Value,
+        /// What it works on, usually a template; else what leads here.
+        items: Option<Value>,
     },
 }
 
@@ -213,8 +213,8 @@ impl Transform {
             | Transform::Group { items, .. }
             | Transform::Sort { items, .. }
             | Transform::Aggregate { items, .. }
-            | Transform::Template { items, .. } => items.is_some(),
-            Transform::Jq { .. } => true,
+            | Transform::Template { items, .. }
+            | Transform::Jq { items, .. } => items.is_some(),
         }
     }
 }

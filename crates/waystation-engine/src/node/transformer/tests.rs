@@ -282,6 +282,11 @@ fn jq_is_left_to_its_own_type() {
         (lowered.literal, lowered.timeout_ms),
         (vec!["expression".to_owned()], JQ_TIMEOUT_MS)
     );
+    let config = json!({ "transform_type": "jq", "expression": ".a" });
+    assert_eq!(
+        crate::node::model::testing::lowered(spec(), &config).unwrap().config,
+        json!({ "expression": ".a" })
+    );
 }
 
 #[test]
@@ -354,7 +359,7 @@ fn what_is_wrong_with_the_settings_is_told_at_once() {
     fields.key: `key` is what the group has in common
     fields.key.of: a value is missing here (bytes 3..3)
     ");
-    insta::assert_snapshot!(problems("jq", json!({ "expression": ".a" })), @"items: it is required");
+    insta::assert_snapshot!(problems("jq", json!({ "items": [1] })), @"expression: it is required");
 }
 
 fn rows() -> impl Strategy<Value = Vec<(Option<i8>, u8)>> {
