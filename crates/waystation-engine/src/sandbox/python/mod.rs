@@ -84,7 +84,8 @@ impl Python {
         place: OwnedSemaphorePermit,
     ) -> Result<String, Stop> {
         let (python, runtime) = (Arc::clone(self), Handle::current());
-        let (wanted, unwanted) = oneshot::channel::<()>();
+        let (sender, unwanted) = oneshot::channel::<()>();
+        let wanted = Wanted { sender: Some(sender), python: self };
         let work = tokio::task::spawn_blocking(move || {
             let _place = place;
             let loaded = python.loaded()?;
@@ -117,6 +118,25 @@ impl Python {
             ))
         })?;
         Ok(Arc::clone(loaded.insert(Arc::new(fresh))))
+    }
+}
+
+/// Stands for somebody who waits for a program.
+struct Wanted<'a> {
+    sender: Option<oneshot::Sender<()>>,
+    python: &'a Python,
+}
+
+impl Drop for Wanted<'_> {
+    fn drop(&mut self) {
+        drop(self.sender.take());
+        // The program looks up at once, also where the runtime that ticks is about to end. One that is
+        // being loaded looks before it begins.
+        if let Ok(loaded) = self.python.loaded.try_lock()
+            && let Some(loaded) = &*loaded
+        {
+            loaded.engine.increment_epoch();
+        }
     }
 }
 
