@@ -41,7 +41,8 @@ pub(super) fn describe(job: &Value, is_timed: bool, seen: &mut Value) {
         // A moment that is given is told as it is.
         seen["waits"] = match (to - from).num_seconds() {
             seconds if seconds < LATER_SECONDS => format!("{seconds} s").into(),
-            _ => told["waits_until"].clone(),
+            // A moment is reached by a wait from now on, which may begin a millisecond later.
+            _ => format!("until {}", to.format("%Y-%m-%d %H:%M:%S")).into(),
         };
     }
     if is_timed && told["duration_ms"].as_u64().is_some_and(|ms| ms >= LONG_MS) {
