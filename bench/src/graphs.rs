@@ -50,6 +50,8 @@ pub(crate) struct Place<'a> {
 
 /// Measures all three and writes what they took.
 pub(crate) async fn run(place: &Place<'_>, amounts: &Amounts, out: &mut dyn Write) -> Result<()> {
+    // It fails only where there is one already.
+    let _ = rustls::crypto::ring::default_provider().install_default();
     items(place, amounts.items, out).await?;
     programs(place, out).await?;
     sleepers(place, amounts.sleepers, out).await
