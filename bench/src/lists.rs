@@ -1,6 +1,6 @@
 //! Lists of runs in a store that holds a million of them: what a page and a count take.
 
-use std::io::Write;
+use std::fmt::Write;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Instant;
@@ -42,25 +42,31 @@ pub(crate) struct Filling {
     children: u64,
 }
 
-/// Fills a store, asks, and writes a table of latencies.
-pub(crate) async fn run(data: &Path, filling: &Filling, out: &mut dyn Write) -> Result<()> {
+/// Fills a store and asks; a section of the report.
+pub(crate) async fn measure(data: &Path, filling: &Filling) -> Result<String> {
     let scratch = tempfile::tempdir_in(data)?;
     let store = Arc::new(SqliteStore::open(scratch.path(), &Options::default()).map_err(failed)?);
     let began = Instant::now();
     let middle = fill(&store, filling).await?;
     let took = began.elapsed().as_secs_f64();
-    writeln!(out, "{} runs, {} children, in {took:.0} s\n", filling.runs, filling.children)?;
+    let mut out = String::from("## Lists\n\n");
+    let Filling { runs, children } = filling;
+    writeln!(
+        out,
+        "A store of {runs} runs without a parent and {children} children, filled in {took:.0} s; pages of \
+         {PAGE}; each question {REPEATS} times, one after another.\n"
+    )?;
     writeln!(out, "| question | p50 | p99 |\n| --- | ---: | ---: |")?;
     for (question, filter) in questions(middle) {
-        let latencies = measure(|| store.runs(filter.clone())).await?;
-        write_line(out, question, &latencies)?;
+        let latencies = latencies(|| store.runs(filter.clone())).await?;
+        write_line(&mut out, question, &latencies)?;
     }
     let graphs = RunFilter { dialect: Some(Dialect::Graph), ..RunFilter::default() };
     for (question, filter) in [("count all", RunFilter::default()), ("count one format", graphs)] {
-        let latencies = measure(|| store.count_runs(&filter)).await?;
-        write_line(out, question, &latencies)?;
+        let latencies = latencies(|| store.count_runs(&filter)).await?;
+        write_line(&mut out, question, &latencies)?;
     }
-    Ok(())
+    Ok(out)
 }
 
 fn questions(middle: RunId) -> Vec<(&'static str, RunFilter)> {
@@ -89,7 +95,7 @@ fn questions(middle: RunId) -> Vec<(&'static str, RunFilter)> {
     ]
 }
 
-async fn measure<T, A>(mut ask: impl FnMut() -> A) -> Result<Histogram>
+async fn latencies<T, A>(mut ask: impl FnMut() -> A) -> Result<Histogram>
 where
     A: Future<Output = std::result::Result<T, StoreError>>,
 {
@@ -102,7 +108,7 @@ where
     Ok(latencies)
 }
 
-fn write_line(out: &mut dyn Write, question: &str, latencies: &Histogram) -> Result<()> {
+fn write_line(out: &mut String, question: &str, latencies: &Histogram) -> Result<()> {
     let [half, most] = [0.5, 0.99].map(|share| latencies.quantile(share).as_secs_f64() * 1e3);
     Ok(writeln!(out, "| {question} | {half:.2} ms | {most:.2} ms |")?)
 }

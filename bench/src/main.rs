@@ -54,6 +54,10 @@ enum Command {
         /// Rounds of each scenario; medians are reported.
         #[arg(long, default_value_t = 3)]
         rounds: usize,
+        #[command(flatten)]
+        amounts: graphs::Amounts,
+        #[command(flatten)]
+        filling: lists::Filling,
         /// The file for the report instead of the standard output.
         #[arg(long)]
         output: Option<PathBuf>,
@@ -166,17 +170,27 @@ struct CeilingArguments {
 
 fn main() -> Result<()> {
     match Arguments::parse().command {
-        Command::All { settings, rounds, output } => all(&settings, rounds, output.as_deref()),
+        Command::All { settings, rounds, amounts, filling, output } => {
+            ensure!(rounds > 0, "at least one round");
+            let measured = all(&settings, rounds, (&amounts, &filling))?;
+            let mut out: Box<dyn Write> = match output {
+                Some(path) => Box::new(File::create(path).context("create the report")?),
+                None => Box::new(io::stdout().lock()),
+            };
+            report::write(&mut out, &measured).context("write the report")
+        }
         Command::One { scenario, settings, rounds } => one(&settings, scenario, rounds),
         Command::Chains { settings } => chains(&settings),
         Command::Lists { data, filling } => {
             let runtime = tokio::runtime::Runtime::new()?;
-            runtime.block_on(lists::run(&data, &filling, &mut io::stdout().lock()))
+            print!("{}", runtime.block_on(lists::measure(&data, &filling))?);
+            Ok(())
         }
         Command::Graphs { server, data, amounts } => {
             let place = graphs::Place { engine: engine_beside(server)?, data: &data };
             let runtime = tokio::runtime::Runtime::new()?;
-            runtime.block_on(graphs::run(&place, &amounts, &mut io::stdout().lock()))
+            print!("{}", runtime.block_on(graphs::measure(&place, &amounts))?);
+            Ok(())
         }
         Command::CeilingA(ceiling) => serve_ceiling(&ceiling, Work::OneWrite),
         Command::CeilingB { ceiling, service } => serve_ceiling(&ceiling, Work::Calls { service }),
@@ -192,21 +206,25 @@ fn main() -> Result<()> {
     }
 }
 
-fn all(settings: &Settings, rounds: usize, output: Option<&Path>) -> Result<()> {
-    ensure!(rounds > 0 && settings.connections > 1, "at least one round and two connections");
+/// Measures everything, one after another.
+fn all(
+    settings: &Settings,
+    rounds: usize,
+    (amounts, filling): (&graphs::Amounts, &lists::Filling),
+) -> Result<report::Measured> {
+    ensure!(settings.connections > 1, "at least two connections");
     let facts = machine::facts(&settings.data);
     let logs = tempfile::tempdir()?;
     let service = Bench::start_service(logs.path())?;
     let mut bench = settings.bench(service.address)?;
     let costs = engine_cost::all(&settings.data)?;
     let outcome = on_one_thread(suite::run(&mut bench, settings.connections, rounds))?;
-    let mut out: Box<dyn Write> = match output {
-        Some(path) => Box::new(File::create(path).context("create the report")?),
-        None => Box::new(io::stdout().lock()),
-    };
     let chains = on_one_thread(chain_report::measure(&bench, settings.connections))?;
-    let measured = report::Measured { outcome, costs, chains };
-    report::write(&mut out, &facts, &bench, &measured).context("write the report")
+    let place = graphs::Place { engine: bench.engine.clone(), data: &settings.data };
+    let graphs = tokio::runtime::Runtime::new()?.block_on(graphs::measure(&place, amounts))?;
+    let lists =
+        tokio::runtime::Runtime::new()?.block_on(lists::measure(&settings.data, filling))?;
+    Ok(report::Measured { facts, bench, outcome, costs, chains, graphs, lists })
 }
 
 fn one(settings: &Settings, scenario: Scenario, rounds: usize) -> Result<()> {

@@ -13,28 +13,33 @@ const MIB: f64 = 1024.0 * 1024.0;
 
 /// All that a report is about.
 pub(crate) struct Measured {
+    /// Of the machine.
+    pub(crate) facts: Vec<(&'static str, String)>,
+    /// How it was measured.
+    pub(crate) bench: Bench,
     /// Pipelines beside their ceilings.
     pub(crate) outcome: Outcome,
     /// The engine alone.
     pub(crate) costs: Vec<Cost>,
     /// Instruction chains.
     pub(crate) chains: ChainFigures,
+    /// Graphs, already a section.
+    pub(crate) graphs: String,
+    /// Lists, already a section.
+    pub(crate) lists: String,
 }
 
 /// Writes the whole report.
-pub(crate) fn write(
-    out: &mut dyn Write,
-    facts: &[(&str, String)],
-    bench: &Bench,
-    measured: &Measured,
-) -> Result<()> {
+pub(crate) fn write(out: &mut dyn Write, measured: &Measured) -> Result<()> {
     writeln!(out, "# Results\n\nWritten by `waystation-bench all`; the README says how.\n")?;
-    let Measured { outcome: Outcome { pairs, disk }, costs, chains } = measured;
+    let Measured { facts, bench, outcome, costs, chains, graphs, lists } = measured;
+    let Outcome { pairs, disk } = outcome;
     let cases: Vec<&Case> = pairs.iter().flat_map(Pair::cases).collect();
     asked(out, disk, pairs)?;
     load(out, &cases)?;
     cost(out, &cases)?;
     chain_report::write(out, chains)?;
+    writeln!(out, "{graphs}\n{lists}")?;
     engine_cost::write(out, costs)?;
     machine(out, facts, disk)?;
     settings(out, bench, &cases)

@@ -1,6 +1,7 @@
 //! How others see and reach a run under way: its end, its progress, its orders.
 
 use std::collections::VecDeque;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use futures_util::{Stream, stream};
@@ -74,6 +75,8 @@ pub(super) enum End {
 pub(super) struct Handle {
     commands: Mutex<VecDeque<Command>>,
     pub(super) wake: Notify,
+    /// Whether the run waits for moments, for somebody or for other runs alone.
+    rests: AtomicBool,
     pub(super) progress: watch::Sender<Progress>,
     /// What its attempts have in common.
     pub(super) ties: Arc<RunContext>,
@@ -84,6 +87,7 @@ impl Handle {
         Arc::new(Handle {
             commands: Mutex::default(),
             wake: Notify::new(),
+            rests: AtomicBool::new(false),
             progress: watch::Sender::new(Progress::default()),
             ties: Arc::new(ties),
         })
@@ -105,6 +109,14 @@ impl Handle {
 
     pub(super) fn next_command(&self) -> Option<Command> {
         self.commands().pop_front()
+    }
+
+    pub(super) fn set_rests(&self, rests: bool) {
+        self.rests.store(rests, Ordering::Relaxed);
+    }
+
+    pub(super) fn rests(&self) -> bool {
+        self.rests.load(Ordering::Relaxed)
     }
 
     /// Whether nothing is asked of the run.

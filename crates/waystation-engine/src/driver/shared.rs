@@ -327,8 +327,8 @@ impl Shared {
         self.stopped.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// How many more runs there is room for, and which of these are neither in memory nor to be tried
-    /// again by themselves.
+    /// Those of these runs that are neither in memory nor to be tried again by themselves, as many as there
+    /// is room for. Runs that rest take no room: they may wait for those that are to be woken.
     pub(super) fn to_be_woken(&self, mut due: Vec<RunId>) -> Vec<RunId> {
         {
             let stopped = self.stopped();
@@ -336,7 +336,8 @@ impl Shared {
         }
         let handles = self.handles();
         due.retain(|id| !handles.contains_key(id));
-        due.truncate(self.settings.runs_live.saturating_sub(handles.len()));
+        let busy = handles.values().filter(|handle| !handle.rests()).count();
+        due.truncate(self.settings.runs_live.saturating_sub(busy));
         due
     }
 

@@ -479,6 +479,47 @@ async fn no_more_runs_are_woken_than_there_is_room_for() {
     assert_eq!(engine.shared.to_be_woken(all), due[..2]);
 }
 
+fn later() -> Node {
+    node(0, "probe", json!({ "does": "later" }))
+}
+
+#[tokio::test]
+async fn runs_that_wait_for_sleeping_items_leave_room_to_wake_them() {
+    let engine = in_memory(&Arc::default(), Settings { runs_live: 1, ..Settings::default() });
+    let _waits = submit(&engine, &plan(vec![each(1, 1, later())], true)).await.unwrap();
+    let due = vec![RunId::new()];
+    until("sleep", async || engine.store().next_wake().await.unwrap().is_some()).await;
+    until("room", async || engine.shared.to_be_woken(due.clone()) == due).await;
+}
+
+/// With time paused, what is idle for a while is so at once.
+#[tokio::test(start_paused = true)]
+async fn a_run_sleeps_as_long_as_all_that_it_waits_for_does() {
+    let store: Arc<dyn Store> = Arc::new(MemoryStore::default());
+    let engine =
+        |store: &Arc<dyn Store>| engine(Arc::clone(store), &Arc::default(), Settings::default());
+    let mut waits = plan(vec![each(1, 1, later())], true);
+    waits.deadline_ms = Some(7_200_000);
+    let before = engine(&store);
+    let submitted = submit(&before, &waits).await.unwrap();
+    let id = submitted.id;
+    drop(submitted);
+    until("memory is left", async || {
+        store.children(id).await.unwrap().len() == 1 && before.health().await.runs_live == 0
+    })
+    .await;
+    before.shutdown(Duration::ZERO).await;
+
+    let after = engine(&store);
+    after.start().await.unwrap();
+    assert_eq!(after.health().await.runs_live, 0, "nothing has to be loaded");
+    assert_eq!(after.row(id).await.unwrap().status, Status::Running);
+    let item = store.children(id).await.unwrap().remove(0);
+    after.cancel(item.run, "enough").await.unwrap();
+    until("the end", async || after.row(id).await.unwrap().status != Status::Running).await;
+    assert_eq!(after.row(id).await.unwrap().status, Status::Failed);
+}
+
 /// The pause doubles, and there is one at a time.
 #[tokio::test(start_paused = true)]
 async fn a_run_that_cannot_be_read_is_tried_again_ever_later() {

@@ -31,7 +31,7 @@ use crate::id::RunId;
 pub use self::histogram::Histogram;
 pub use self::run::{
     Append, ChildPlace, ChildRow, Claim, Finished, Fired, NewRun, RunFilter, RunRow, RunStore,
-    Status,
+    Sleep, Status,
 };
 pub use self::tally::{NodeTally, RunTally, Tallies, TallyFilter, TallyStore};
 pub use self::trigger::{NewTrigger, TriggerKind, TriggerRow, TriggerStore};

@@ -72,6 +72,19 @@ pub struct Append {
     pub finished: Option<Finished>,
 }
 
+/// A run that has nothing to add to its journal, and goes to sleep.
+#[derive(Clone, Debug)]
+pub struct Sleep {
+    /// Which.
+    pub run: RunId,
+    /// The number of its next append, so that a stale owner cannot put it to sleep.
+    pub batch: u32,
+    /// When it has to be woken at the latest, in Unix milliseconds.
+    pub wake_at: u64,
+    /// The child runs that it waits for: the end of each wakes it.
+    pub awaits: Vec<RunId>,
+}
+
 /// The row of a run that starts.
 #[derive(Debug)]
 pub struct NewRun {
@@ -226,6 +239,9 @@ pub trait RunStore: Send + Sync {
     /// `Conflict` if the append's number is taken, or what the new run asks for alone is; with `RunEnded`
     /// if the run has ended or is gone.
     async fn append(&self, append: Append) -> Result<()>;
+    /// Puts a run to sleep without an entry. Answers `false`, and changes nothing, if it is not the
+    /// caller's any more, or if one of the children that it waits for has ended or is gone.
+    async fn sleep(&self, sleep: Sleep) -> Result<bool>;
     /// The JSON of a plan.
     async fn plan(&self, hash: &str) -> Result<Option<Vec<u8>>>;
     /// A run's entries from a place on, in order, with stored values resolved.

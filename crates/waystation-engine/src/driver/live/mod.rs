@@ -30,7 +30,7 @@ use crate::id::{RunId, now_ms};
 use crate::limits::{EFFECTS_PER_RUN, ENTRIES_PER_APPEND, SLEEP_IN_MEMORY};
 use crate::node::context::Account;
 use crate::node::{subworkflow, wait};
-use crate::store::{Append, ChildPlace, Finished as FinishedRow, NewRun, NodeTally, Status};
+use crate::store::{Append, ChildPlace, Finished as FinishedRow, NewRun, NodeTally, Sleep, Status};
 
 /// When a run is woken that only somebody's decision wakes.
 const NEVER: u64 = i64::MAX as u64;
@@ -274,9 +274,10 @@ impl Live {
             if may_sleep && self.shared.sleep(self.id, handle) {
                 return Ok(Rest::Asleep);
             }
+            handle.set_rests(self.is_at_rest());
             let is_idle = self.wait(handle, may_sleep, &mut closing).await;
-            let may_leave = is_idle && self.is_at_rest() && self.is_woken_by_children();
-            if may_leave && self.shared.sleep(self.id, handle) {
+            handle.set_rests(false);
+            if is_idle && self.fall_asleep(handle).await? {
                 return Ok(Rest::Asleep);
             }
         }
@@ -290,9 +291,19 @@ impl Live {
             && self.births.is_empty()
     }
 
-    /// Whether runs of items bring this one back to memory, and nothing else has to.
-    fn is_woken_by_children(&self) -> bool {
-        !self.children.is_empty() && (self.timers.is_empty() || self.is_woken_by_store())
+    /// Leaves memory, if nothing happens here that keeps the run: its moments and the ends of the runs of
+    /// its items wake it.
+    async fn fall_asleep(&mut self, handle: &Handle) -> Result<bool, Error> {
+        let Some(wake_at) = self.wake_at().filter(|_| self.is_at_rest()) else { return Ok(false) };
+        if self.stored_wake != Some(wake_at) {
+            let awaits = self.children.values().copied().collect();
+            let sleep = Sleep { run: self.id, batch: self.batch, wake_at, awaits };
+            if !self.shared.store.sleep(sleep).await? {
+                return Ok(false);
+            }
+            self.stored_wake = Some(wake_at);
+        }
+        Ok(self.shared.sleep(self.id, handle))
     }
 
     /// Ends what still belongs to a run that has ended.
@@ -328,7 +339,7 @@ impl Live {
         closing: &mut watch::Receiver<bool>,
     ) -> bool {
         let mut is_idle = false;
-        let may_leave = self.is_at_rest() && !self.children.is_empty();
+        let may_leave = self.is_at_rest() && !may_sleep;
         let alarm = self.timers.first().map(|(at, _)| *at);
         let sleep = async {
             match alarm {
@@ -401,16 +412,14 @@ impl Live {
     /// When the run has to be woken, if that is far enough away to leave memory until then.
     fn wake_at(&self) -> Option<u64> {
         let Some((at, _)) = self.timers.first() else {
-            let waits_for_somebody =
-                self.children.is_empty() && self.run.scheduler.has_suspended_nodes();
-            return waits_for_somebody.then_some(NEVER);
+            let waits = !self.children.is_empty() || self.run.scheduler.has_suspended_nodes();
+            return waits.then_some(NEVER);
         };
         let sleep = Duration::from_millis(at.saturating_sub(now_ms()));
         (sleep > SLEEP_IN_MEMORY).then_some(*at)
     }
 
-    /// Whether the store knows when to wake the run. One that had nothing to append since it came
-    /// into memory has told the store nothing, and stays.
+    /// Whether the store knows when to wake the run, from its last append.
     fn is_woken_by_store(&self) -> bool {
         self.wake_at().is_some_and(|at| self.stored_wake == Some(at))
     }

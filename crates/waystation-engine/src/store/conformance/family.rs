@@ -6,13 +6,14 @@ use waystation_core::usage::Usage;
 
 use super::{Append, code, completed, ending, finished, first, next, spent, used, whole};
 use crate::id::{RunId, now_ms};
-use crate::store::{ChildPlace, ChildRow, Claim, NewRun, RunFilter, Status, Store};
+use crate::store::{ChildPlace, ChildRow, Claim, NewRun, RunFilter, Sleep, Status, Store};
 
 /// Every case on a fresh store.
 pub(super) async fn run<S: Store>(fresh: &impl Fn() -> S) {
     children_are_known_by_their_place(&fresh()).await;
     children_run_like_others(&fresh()).await;
     the_end_of_a_child_wakes_its_parent(&fresh()).await;
+    a_parent_sleeps_only_while_its_children_run(&fresh()).await;
     the_end_of_a_parent_wakes_what_is_left_of_its_children(&fresh()).await;
     children_stay_as_long_as_their_parent_needs_them(&fresh()).await;
     keys_belong_to_one_run_for_their_time(&fresh()).await;
@@ -126,6 +127,38 @@ async fn the_end_of_a_child_wakes_its_parent(store: &impl Store) {
         .unwrap();
     store.append(below(parent, 1, 3, whole(RunId::new(), 700))).await.unwrap();
     assert_eq!(store.next_wake().await.unwrap(), None, "nor who has ended");
+}
+
+async fn a_parent_sleeps_only_while_its_children_run(store: &impl Store) {
+    let [parent, one, two] = [(); 3].map(|()| RunId::new());
+    store.append(first(parent)).await.unwrap();
+    store.append(below(parent, 0, 0, first(one))).await.unwrap();
+    store.append(below(parent, 0, 1, first(two))).await.unwrap();
+    let asleep = |run, batch, awaits: &[RunId]| Sleep {
+        run,
+        batch,
+        wake_at: u64::MAX,
+        awaits: awaits.to_vec(),
+    };
+    let stale = asleep(parent, 0, &[one]);
+    assert!(!store.sleep(stale).await.unwrap(), "it is another owner's");
+    assert!(!store.sleep(asleep(parent, 1, &[one, RunId::new()])).await.unwrap());
+    assert_eq!(store.unfinished().await.unwrap().len(), 3);
+
+    assert!(store.sleep(asleep(parent, 1, &[one, two])).await.unwrap());
+    let asleep_child = Sleep { wake_at: 800, ..asleep(two, 1, &[]) };
+    assert!(store.sleep(asleep_child).await.unwrap());
+    assert_eq!(store.unfinished().await.unwrap(), [one]);
+    assert_eq!(store.due(700, 9).await.unwrap(), []);
+
+    let last = ending(next(one, 1, 2, vec![finished()]), Status::Completed, 300);
+    store.append(last).await.unwrap();
+    assert_eq!(store.due(700, 9).await.unwrap(), [parent]);
+    assert!(!store.sleep(asleep(parent, 1, &[one, two])).await.unwrap(), "one has ended");
+    assert!(!store.sleep(asleep(one, 2, &[])).await.unwrap(), "it has ended");
+    assert_eq!(store.due(700, 9).await.unwrap(), [parent]);
+    assert!(store.sleep(asleep(parent, 1, &[two])).await.unwrap());
+    assert_eq!(store.due(700, 9).await.unwrap(), []);
 }
 
 async fn the_end_of_a_parent_wakes_what_is_left_of_its_children(store: &impl Store) {

@@ -14,8 +14,8 @@ use waystation_core::usage::Usage;
 use self::workflows::Workflows;
 use super::{
     Append, BlockRow, ChildPlace, ChildRow, Claim, Cursor, CursorState, Finished, NewRun,
-    NodeTally, Progress, Result, RunFilter, RunRow, RunStore, RunTally, Status, Store, Tallies,
-    TallyFilter, TallyStore, WORKFLOWS, day_of, ended, fenced, key_taken, place_taken,
+    NodeTally, Progress, Result, RunFilter, RunRow, RunStore, RunTally, Sleep, Status, Store,
+    Tallies, TallyFilter, TallyStore, WORKFLOWS, day_of, ended, fenced, key_taken, place_taken,
     spent_by_day,
 };
 use crate::id::{RunId, now_ms};
@@ -176,6 +176,18 @@ impl State {
         Ok(())
     }
 
+    fn sleep(&mut self, sleep: &Sleep) -> bool {
+        let is_awaited = |child: &RunId| self.unfinished.contains(child);
+        let is_undisturbed = sleep.awaits.iter().all(is_awaited);
+        let unfinished = self.unfinished.contains(&sleep.run) && is_undisturbed;
+        let Some(run) = self.runs.get_mut(&sleep.run).filter(|_| unfinished) else { return false };
+        let next = run.batches.last_key_value().map_or(0, |(batch, _)| batch + 1);
+        if next == sleep.batch {
+            run.wake_at = Some(sleep.wake_at);
+        }
+        next == sleep.batch
+    }
+
     /// Unfinished runs and when they are to be woken.
     fn waiting(&self) -> impl Iterator<Item = (Option<u64>, RunId)> {
         self.unfinished.iter().filter_map(|id| Some((self.runs.get(id)?.wake_at, *id)))
@@ -224,6 +236,10 @@ fn child_row(run: &Run) -> Option<ChildRow> {
 impl RunStore for MemoryStore {
     async fn append(&self, append: Append) -> Result<()> {
         self.state().append(append)
+    }
+
+    async fn sleep(&self, sleep: Sleep) -> Result<bool> {
+        Ok(self.state().sleep(&sleep))
     }
 
     async fn plan(&self, hash: &str) -> Result<Option<Vec<u8>>> {

@@ -5,7 +5,7 @@ use waystation_core::error::Code;
 use waystation_core::plan::Dialect;
 use waystation_core::usage::Usage;
 
-use super::runs::{AWAKE, Table, dialect_number, dialect_of, number};
+use super::runs::{AWAKE, Table, dialect_number, dialect_of, next_batch, number};
 use super::sums::Ended;
 use super::writer::{Session, Written};
 use super::{claims, integer, spending, triggers, unsigned};
@@ -13,7 +13,8 @@ use crate::id::RunId;
 use crate::limits;
 use crate::store::codec::{self, Batch};
 use crate::store::{
-    Append, ChildPlace, Finished, NewRun, Result, Status, ended, fenced, place_taken, spent_by_day,
+    Append, ChildPlace, Finished, NewRun, Result, Sleep, Status, ended, fenced, place_taken,
+    spent_by_day,
 };
 
 /// An append whose entries are already bytes.
@@ -218,6 +219,29 @@ pub(super) fn ended_row(row: &Row<'_>) -> rusqlite::Result<Ended> {
     let dialect: Dialect = dialect_of(row, 2)?;
     let (namespace, workflow) = (row.get(0)?, row.get(1)?);
     Ok(Ended { namespace, workflow, dialect, created: unsigned(row.get(3)?) })
+}
+
+/// Puts a run to sleep, unless something has come in between.
+pub(super) fn sleep(connection: &Connection, sleep: &Sleep) -> Written<bool> {
+    let Sleep { run, batch, wake_at, awaits } = sleep;
+    if next_batch(connection, *run)? != *batch {
+        return Ok(false);
+    }
+    for child in awaits {
+        let sql = "SELECT 1 FROM child_runs WHERE id = ?1 AND finished IS NULL";
+        if !connection.prepare_cached(sql)?.exists([child.0])? {
+            return Ok(false);
+        }
+    }
+    for table in Table::BOTH {
+        let sql =
+            format!("UPDATE {} SET wake_at = ?2 WHERE id = ?1 AND finished IS NULL", table.name());
+        let wake_at = integer(*wake_at).max(AWAKE + 1);
+        if connection.prepare_cached(&sql)?.execute([run.0, wake_at])? > 0 {
+            return Ok(true);
+        }
+    }
+    Ok(false)
 }
 
 /// A parent that sleeps is due from the moment on at which its child ends.

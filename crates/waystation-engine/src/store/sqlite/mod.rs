@@ -35,7 +35,7 @@ use self::readers::Readers;
 use self::writer::{Session, Writer, Written};
 use super::{
     Append, BlockRow, ChildPlace, ChildRow, Cursor, Progress, Result, RunFilter, RunRow, RunStore,
-    Store, StoreError, Tallies, TallyFilter, TallyStore, codec, day_of,
+    Sleep, Store, StoreError, Tallies, TallyFilter, TallyStore, codec, day_of,
 };
 use crate::id::RunId;
 
@@ -137,6 +137,10 @@ impl RunStore for SqliteStore {
         self.write(move |session| append::append(session, &prepared)).await
     }
 
+    async fn sleep(&self, sleep: Sleep) -> Result<bool> {
+        self.write(move |session| append::sleep(&session.connection, &sleep)).await
+    }
+
     async fn plan(&self, hash: &str) -> Result<Option<Vec<u8>>> {
         let hash = hash.to_owned();
         self.readers.read(move |connection| runs::plan(connection, &hash)).await
@@ -147,7 +151,7 @@ impl RunStore for SqliteStore {
     }
 
     async fn next_batch(&self, run: RunId) -> Result<u32> {
-        self.readers.read(move |connection| runs::next_batch(connection, run)).await
+        self.readers.read(move |connection| Ok(runs::next_batch(connection, run)?)).await
     }
 
     async fn run(&self, run: RunId) -> Result<Option<RunRow>> {

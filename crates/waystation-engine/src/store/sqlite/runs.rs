@@ -103,9 +103,9 @@ fn payload(
 }
 
 /// The number of a run's next append.
-pub(super) fn next_batch(connection: &Connection, run: RunId) -> Result<u32> {
+pub(super) fn next_batch(connection: &Connection, run: RunId) -> rusqlite::Result<u32> {
     let sql = "SELECT ifnull(max(batch) + 1, 0) FROM journal WHERE run = ?1";
-    Ok(connection.prepare_cached(sql)?.query_row([run.0], |row| row.get(0))?)
+    connection.prepare_cached(sql)?.query_row([run.0], |row| row.get(0))
 }
 
 /// One run's row.
