@@ -104,6 +104,7 @@ fn engine(data: &Path) -> Result<Engine> {
         client,
         webhook_key: None,
         outputs: None,
+        events: None,
         library: Arc::new(NoLibrary),
         links: None,
         settings: Settings { is_resident: false, ..Settings::default() },

@@ -98,12 +98,21 @@ async fn serve_items(calls: Arc<Calls>) -> Result<SocketAddr> {
 async fn answer(State(calls): State<Arc<Calls>>, UrlPath(item): UrlPath<usize>) -> &'static str {
     let now = calls.under_way.fetch_add(1, Ordering::SeqCst) + 1;
     calls.most.fetch_max(now, Ordering::SeqCst);
+    let _under_way = UnderWay(&calls);
     tokio::time::sleep(CALL_TAKES).await;
     if let Some(count) = calls.by_item().get_mut(item) {
         *count += 1;
     }
-    calls.under_way.fetch_sub(1, Ordering::SeqCst);
     "{}"
+}
+
+/// A call, which ends here or when its caller is gone.
+struct UnderWay<'a>(&'a Calls);
+
+impl Drop for UnderWay<'_> {
+    fn drop(&mut self) {
+        self.0.under_way.fetch_sub(1, Ordering::SeqCst);
+    }
 }
 
 /// A list of many items, each of which calls a service; the server is killed halfway.

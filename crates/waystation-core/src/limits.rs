@@ -18,6 +18,8 @@ pub const OUTPUTS_PER_NODE: usize = 256;
 pub const FINDINGS: usize = 1_000;
 /// Problems of a definition that are told with the nearest names that exist: looking for them takes time.
 pub const HINTS: usize = 20;
+/// Bytes, roughly, of a value that an event carries; of a larger one it tells the size.
+pub const EVENT_VALUE_BYTES: usize = 256 << 10;
 /// Bytes, roughly, that the named outputs of one step may take together.
 pub const OUTPUT_BYTES: usize = 64 << 20;
 /// Bytes of one template or condition.

@@ -50,6 +50,16 @@ pub const ITEMS_UNDER_WAY: u32 = 1_000;
 pub const RUN_DEPTH: u32 = 32;
 /// Letters of one line that a node says for its run's log; the rest is cut.
 pub const LOG_LINE_LETTERS: usize = 4_096;
+/// Events that a watcher is given at once; further ones follow.
+pub const EVENT_PAGE: usize = 256;
+/// Events of a watched run or workflow that are kept at hand; who is further behind reads the journal.
+pub const EVENTS_KEPT: usize = 1_024;
+/// Bytes of those, and of what is given at once.
+pub const EVENT_BYTES_KEPT: usize = 4 << 20;
+/// Watchers that read the journal at once; a further one waits.
+pub const EVENT_READERS: usize = 16;
+/// Runs whose state a reader of the feed keeps; others are read again from their beginning.
+pub const EVENT_RUNS_OPEN: usize = 64;
 /// Pieces of a model's answer that a listener may be behind; further ones pass it by.
 pub const TOKENS_BEHIND: usize = 256;
 /// A run whose next event is further away leaves memory until then.

@@ -101,6 +101,7 @@ impl App {
             vault: Arc::clone(&vault),
             client: Arc::clone(&client),
             webhook_key: webhook_key.clone(),
+            events: config.redis.clone().zip(config.redis_events),
             outputs: config.redis.map(OutputSink::start),
             library: Arc::new(shelf),
             links: Some(links),

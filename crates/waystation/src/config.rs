@@ -35,6 +35,7 @@ pub const OWN_NAMES: &[&str] = &[
     "WAYSTATION_PROVIDERS",
     "WAYSTATION_PUBLIC_URL",
     "WAYSTATION_PYTHON_COMPONENT",
+    "WAYSTATION_REDIS_EVENTS",
     "WAYSTATION_RETENTION_DAYS",
     "WAYSTATION_RUN_TOKENS",
     "WAYSTATION_RUN_USD",
@@ -48,6 +49,9 @@ pub const OWN_NAMES: &[&str] = &[
 
 /// No setting means anything beyond it, and sums with it stay in bounds.
 const NUMBER_MAX: usize = 1_000_000_000;
+
+/// Events of a workflow that Redis keeps by default.
+const REDIS_EVENTS: usize = 10_000;
 
 /// Where settings come from.
 pub type Lookup<'a> = &'a dyn Fn(&str) -> Option<String>;
@@ -64,6 +68,8 @@ pub struct Config {
     pub sqlite_dir: Option<PathBuf>,
     /// Redis, where configured.
     pub redis: Option<RedisConfig>,
+    /// About how many events of each workflow are kept in Redis; none are sent where that is not said.
+    pub redis_events: Option<u64>,
     /// The key that seals secrets; a file in the data directory where it is not given.
     pub secret_key: Option<String>,
     /// Signs webhooks and verifies those that come in.
@@ -111,6 +117,7 @@ impl Config {
             engine,
             egress: Policy::parse(&egress, &allow).map_err(|error| setting(&error.to_string()))?,
             redis: RedisConfig::from_lookup(lookup)?,
+            redis_events: redis_events(lookup)?,
             secret_key: text("WAYSTATION_SECRET_KEY"),
             webhook_key: text("WAYSTATION_WEBHOOK_SECRET")
                 .map(|secret| SigningKey::parse(&secret))
@@ -197,6 +204,18 @@ fn number(lookup: Lookup<'_>, name: &str, least: usize, default: usize) -> Resul
 fn retention(lookup: Lookup<'_>) -> Result<Option<Duration>, Error> {
     let days = number(lookup, "WAYSTATION_RETENTION_DAYS", 0, 30)? as u64;
     Ok((days > 0).then(|| Duration::from_secs(days * 24 * 3_600)))
+}
+
+/// The length of the streams of events; 0 sends none.
+fn redis_events(lookup: Lookup<'_>) -> Result<Option<u64>, Error> {
+    let name = "WAYSTATION_REDIS_EVENTS";
+    let length = number(lookup, name, 0, REDIS_EVENTS)? as u64;
+    let is_said = lookup(name).is_some_and(|text| !text.is_empty());
+    if is_said && length > 0 && RedisConfig::from_lookup(lookup)?.is_none() {
+        return Err(setting(&format!("{name} has no effect without Redis"))
+            .with_hint("set REDIS_URL, or REDIS_HOST"));
+    }
+    Ok((length > 0).then_some(length))
 }
 
 /// A limit for a provider that does not exist would have no effect.
@@ -299,6 +318,7 @@ mod tests {
             ("WAYSTATION_EGRESS", "everything"),
             ("WAYSTATION_EGRESS_ALLOW", "10.0.0.0/99"),
             ("REDIS_URL", "ftp://x"),
+            ("WAYSTATION_REDIS_EVENTS", "7"),
             ("WAYSTATION_SQLITE_DIR", "/no/such/directory"),
             ("WAYSTATION_CORS_ORIGINS", "flows.example"),
             ("UPSTASH_REST_URL", "https://x.example"),

@@ -38,6 +38,7 @@ pub use schedule::Moments;
 use shared::Shared;
 pub use shared::{Health, Library, LinkMaker, NoLibrary, Parts, Settings, Stored};
 
+use crate::event::hub::{Place, Topic, Watcher};
 use crate::event::redis::{OutputSink, RedisStatus};
 use crate::id::RunId;
 use crate::node::catalog::Catalog;
@@ -247,6 +248,14 @@ impl Engine {
         from_seq: u32,
     ) -> impl Stream<Item = Result<Vec<Entry>, Error>> {
         handle::follow(Arc::clone(&self.shared), id, from_seq)
+    }
+
+    /// Watches a run or a workflow from behind an event on; without one, a run from its beginning and a
+    /// workflow from now on.
+    pub async fn watch(&self, topic: Topic, after: Option<Place>) -> Result<Watcher, Error> {
+        let shared = Arc::clone(&self.shared);
+        let listen = Arc::new(move |id| shared.ties_of(id).map(|ties| ties.listen()));
+        self.shared.hub.watch(topic, after, listen).await
     }
 
     /// Listens to the pieces of models' answers that a run in memory gets from now on.

@@ -11,7 +11,7 @@ use futures_util::FutureExt;
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, watch};
 use waystation_core::entry::{Entry, Outcome};
 use waystation_core::error::{Code, Error};
-use waystation_core::plan::Budget;
+use waystation_core::plan::{Budget, Dialect};
 use waystation_core::run::Run;
 
 use super::handle::{Command, End, Finished, Handle, Progress};
@@ -21,7 +21,9 @@ use super::meters::Meters;
 use super::plans::{Definition, Plans};
 use super::unknown_run;
 use crate::egress::HttpClient;
-use crate::event::redis::{OutputSink, RedisStatus};
+use crate::event::hub::Hub;
+use crate::event::redis::stream::EventStream;
+use crate::event::redis::{OutputSink, RedisConfig, RedisStatus};
 use crate::event::signature::SigningKey;
 use crate::event::webhook::Courier;
 use crate::id::RunId;
@@ -50,6 +52,8 @@ pub struct Parts {
     pub webhook_key: Option<Arc<SigningKey>>,
     /// Where outputs are written as well.
     pub outputs: Option<OutputSink>,
+    /// Where events are written as well, and about how many of each workflow are kept there.
+    pub events: Option<(RedisConfig, u64)>,
     /// The stored workflows that runs may begin.
     pub library: Arc<dyn Library>,
     /// Makes the links by which somebody ends a wait.
@@ -144,7 +148,9 @@ pub(super) struct Shared {
     pub(super) registry: Registry,
     pub(super) vault: Arc<Vault>,
     pub(super) courier: Courier,
+    pub(super) hub: Arc<Hub>,
     pub(super) outputs: Option<OutputSink>,
+    events: Mutex<Option<EventStream>>,
     pub(super) library: Arc<dyn Library>,
     pub(super) links: Option<LinkMaker>,
     /// The places for runs within others, by how deep they are: those further down never wait for those
@@ -178,6 +184,7 @@ impl Shared {
             client,
             webhook_key,
             outputs,
+            events,
             library,
             links,
             settings,
@@ -186,8 +193,16 @@ impl Shared {
         let rooms = (0..=RUN_DEPTH).map(|_| room()).collect();
         let plans = Arc::new(Plans::new());
         let courier = Courier::new(Arc::clone(&store), Arc::clone(&plans), client, webhook_key);
+        let closing = watch::Sender::new(false);
+        let hub = Hub::new(Arc::clone(&store), Arc::clone(&plans), closing.subscribe());
+        let hub = Arc::new(hub);
+        let start = |(config, length)| EventStream::start(config, Arc::clone(&hub), length);
+        // One process has the store, and sends its events.
+        let events = events.filter(|_| settings.is_resident).map(start);
         Shared {
             store,
+            hub,
+            events: Mutex::new(events),
             meters: Meters::new(registry.names()),
             registry,
             vault,
@@ -201,7 +216,7 @@ impl Shared {
             plans,
             slept: Notify::new(),
             rescheduled: Notify::new(),
-            closing: watch::Sender::new(false),
+            closing,
             handles: Mutex::default(),
             driving: AtomicUsize::new(0),
             roots: AtomicUsize::new(0),
@@ -385,6 +400,9 @@ impl Shared {
         if run.program.plan.webhook_url.is_some() {
             self.courier.poke(id);
         }
+        let start = run.start.as_deref().filter(|start| start.parent.is_none());
+        let is_fed = run.program.plan.dialect == Dialect::Graph;
+        self.hub.published(id, start.filter(|_| is_fed).map(|start| &*start.workflow));
         if let Some(outputs) = &self.outputs {
             crate::event::publish_outputs(outputs, run, entries);
         }
@@ -429,6 +447,8 @@ impl Shared {
             self.courier.settle(WEBHOOK_PATIENCE).await;
         }
         self.courier.close();
+        // What is not sent yet is sent at the next start.
+        drop(self.events.lock().unwrap_or_else(PoisonError::into_inner).take());
         if let Some(outputs) = &self.outputs {
             outputs.close(Duration::from_secs(1)).await;
         }

@@ -92,6 +92,7 @@ fn engine(store: Arc<dyn Store>, probe: &Arc<Probe>, settings: Settings) -> Engi
         client,
         webhook_key: None,
         outputs: None,
+        events: None,
         library: Arc::new(NoLibrary),
         links: None,
         settings,

@@ -1,9 +1,11 @@
 //! Readers of the journal that tell others.
 //!
 //! - [`webhook`]: progress to a run's receiver, in order, until it has it
+//! - [`hub`]: events to those who watch a run or a workflow
 //! - [`redis`]: outputs to Redis, when it is there
 //! - [`signature`]: how webhooks are signed and verified
 
+pub mod hub;
 pub mod redis;
 pub mod signature;
 pub mod webhook;

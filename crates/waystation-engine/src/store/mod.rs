@@ -1,7 +1,7 @@
 //! The journal and everything else that lasts, behind one trait that every backend passes the same
 //! suite for.
 //!
-//! - `run`, `workflow`, `trigger`, `tally`: what lasts and the part of the trait for it; webhook
+//! - `run`, `feed`, `workflow`, `trigger`, `tally`, `key`: what lasts and the part of the trait for it; webhook
 //!   cursors, secrets, blocks, notifications and answers are here
 //! - [`sqlite`]: the embedded store, one file on one machine
 //! - `memory`: a second backend, for tests
@@ -11,7 +11,9 @@
 pub(crate) mod codec;
 #[cfg(test)]
 pub(crate) mod conformance;
+mod feed;
 mod histogram;
+mod key;
 #[cfg(test)]
 pub(crate) mod memory;
 mod run;
@@ -28,7 +30,9 @@ use waystation_core::usage::Usage;
 
 use crate::id::RunId;
 
+pub use self::feed::{FeedRow, FeedStore};
 pub use self::histogram::Histogram;
+pub use self::key::{KeyRow, KeyStore};
 pub use self::run::{
     Append, ChildPlace, ChildRow, Claim, Finished, Fired, NewRun, RunFilter, RunRow, RunStore,
     Sleep, Status,
@@ -183,11 +187,13 @@ pub struct Progress {
 
 /// Everything that lasts. Every write returns once it is durable.
 #[async_trait]
-pub trait Store: RunStore + DefinitionStore + TriggerStore + TallyStore + 'static {
+pub trait Store:
+    RunStore + FeedStore + DefinitionStore + TriggerStore + TallyStore + KeyStore + 'static
+{
     /// Deletes runs that began and ended before a moment, oldest first, with all that only they need;
     /// gives the space back. Answers how many went; at most `limit`. Children stay as long as their
     /// parent is unfinished. Notifications received before that moment go too, uncounted, and so do the
-    /// sums of days before it and what has expired: answers and idempotency keys.
+    /// feed and the sums of days before it and what has expired: answers and idempotency keys.
     async fn expire(&self, finished_before: u64, limit: usize) -> Result<usize>;
 
     /// Cursors that are active and whose moment has come, the earliest first.

@@ -8,7 +8,6 @@ use axum::{Json, Router};
 use serde::Deserialize;
 use serde_json::{Value, json};
 use waystation_core::dialect::graph::{history, job};
-use waystation_core::entry::Level;
 use waystation_core::error::{Code, Error};
 use waystation_core::plan::Dialect;
 use waystation_core::time::{rfc3339, seconds_between};
@@ -155,14 +154,9 @@ async fn logs(
 }
 
 fn log_line(line: &history::Line) -> Value {
-    let level = match line.level {
-        Level::Info => "info",
-        Level::Warning => "warning",
-        Level::Error => "error",
-    };
     json!({
         "timestamp": rfc3339(line.at),
-        "level": level,
+        "level": line.level.as_str(),
         "node_id": line.node,
         "message": line.message,
     })

@@ -66,8 +66,8 @@ pub async fn serve(
             next = next => next,
             () = &mut stop => return Connections(connections),
         };
-        let connection = builder
-            .serve_connection(TokioIo::new(Patient::new(stream, WRITE_PATIENCE)), service.clone());
+        let stream = TokioIo::new(Patient::new(stream, WRITE_PATIENCE));
+        let connection = builder.serve_connection_with_upgrades(stream, service.clone());
         let connection = connections.watch(connection.into_owned());
         tokio::spawn(async move {
             // A caller that breaks off is nobody's fault here.

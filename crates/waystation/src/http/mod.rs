@@ -9,6 +9,7 @@ mod decide;
 mod detail;
 mod echo;
 mod endpoints;
+mod events;
 mod executions;
 mod extract;
 mod generate;
@@ -56,6 +57,8 @@ pub struct Context {
     instance: Arc<str>,
     /// Places for those who watch a run; who finds none asks again and again instead.
     watchers: Arc<Semaphore>,
+    /// Places for those who listen to events.
+    listeners: Arc<Semaphore>,
     /// Places for those who look up a whole run; who finds none waits.
     readers: Arc<Semaphore>,
     /// Room for large replies.
@@ -66,6 +69,9 @@ pub struct Context {
 
 /// Runs that are watched at once; a further watcher is refused as busy.
 const WATCHERS_MAX: usize = 1_000;
+
+/// Clients that listen to events at once; a further one is refused as busy.
+const LISTENERS_MAX: usize = 9_000;
 
 /// Runs that are looked up whole at once, each with all its results in memory; a further one waits.
 const READERS_MAX: usize = 4;
@@ -81,6 +87,7 @@ impl Context {
     pub fn new(app: Arc<App>, metrics: Option<PrometheusHandle>, is_local: bool) -> Context {
         let instance = RunId::new().to_string().into();
         let watchers = Arc::new(Semaphore::new(WATCHERS_MAX));
+        let listeners = Arc::new(Semaphore::new(LISTENERS_MAX));
         let readers = Arc::new(Semaphore::new(READERS_MAX));
         let gate = Gate::new(is_local, app.cors_origins.clone());
         Context {
@@ -88,6 +95,7 @@ impl Context {
             metrics,
             gate,
             watchers,
+            listeners,
             readers,
             room: room::Room::default(),
             instance,
@@ -122,6 +130,7 @@ pub fn router(context: Context) -> Router {
         .merge(page::routes())
         .merge(service::routes())
         .merge(jobs::routes())
+        .merge(events::routes())
         .merge(nodes::routes())
         .merge(executions::routes())
         .merge(analytics::routes())

@@ -1,15 +1,19 @@
 //! Stored workflows run as executions: the calls of the execution guide, and what both APIs share.
 
+use std::net::Ipv4Addr;
+
 use reqwest::Method;
 use serde_json::{Value, json};
 use waystation_fake_models::FakeModels;
 
 use crate::support::eventually;
 use crate::support::graph::{calls, execute, flow, gives, node, result, save};
+use crate::support::mail::Mail;
 use crate::support::server::Server;
 use crate::support::target::{Target, reply};
 
 const SAY_HELLO: &str = include_str!("../../../../testdata/graph/say-hello.json");
+const WELCOME_EMAIL: &str = include_str!("../../../../testdata/graph/welcome-email.json");
 /// The model that the guide's node asks without saying so.
 const MODEL: &str = "google/gemini-2.0-flash-exp:free";
 const HELLO: &str = "You sent 9 characters that begin with: Say hello";
@@ -72,6 +76,35 @@ async fn the_second_execution_of_the_guide_is_answered_from_the_cache() {
         assert!(node["latency_ms"].is_number(), "{node}");
     }
     assert_eq!(fake.calls().of(MODEL), 1);
+}
+
+#[tokio::test]
+async fn the_welcome_email_of_the_guide_arrives() {
+    let fake = FakeModels::start().await.unwrap();
+    let mail = Mail::start(Ipv4Addr::LOCALHOST.into(), 0).await;
+    let (base, port) = (format!("{}/v1", fake.url()), mail.port.to_string());
+    let server = Server::with(&[
+        ("OPENROUTER_BASE_URL", &base),
+        ("OPENROUTER_API_KEY", "sk-test"),
+        ("SMTP_HOST", "127.0.0.1"),
+        ("SMTP_PORT", &port),
+        ("SMTP_SECURITY", "none"),
+        ("SMTP_FROM", "flows@example.com"),
+    ])
+    .await;
+    let workflow = create(&server, &serde_json::from_str(WELCOME_EMAIL).unwrap()).await;
+    let inputs = json!({ "user_name": "John", "email": "john@example.com" });
+    let body = json!({ "inputs": inputs, "async_execution": false });
+    let begun = start(&server, &workflow, &body).await;
+    let execution = execution(&server, &begun).await;
+    assert_eq!(execution["status"], "success", "{execution:#}");
+    let greeting = execution["node_states"]["ai1"]["output"].as_str().unwrap();
+    let letter = mail.letters().remove(0);
+    let expected = ["MAIL FROM:<flows@example.com>", "RCPT TO:<john@example.com>"];
+    assert_eq!(letter.envelope, expected);
+    let has = |line: &str| letter.lines.iter().any(|known| known == line);
+    assert!(has("Subject: Hello") && has(&format!("Result: {greeting}")), "{letter:?}");
+    assert_eq!(mail.letters().len(), 1);
 }
 
 #[tokio::test]

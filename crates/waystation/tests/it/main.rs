@@ -5,6 +5,7 @@ mod cli;
 mod decisions;
 mod documents;
 mod endpoints;
+mod events;
 mod execute;
 mod executions;
 mod graphs;

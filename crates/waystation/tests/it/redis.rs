@@ -1,16 +1,19 @@
 //! Outputs in Redis, and that no state of Redis ever touches a run.
 
+use std::collections::HashMap;
 use std::io::Write;
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use futures_util::StreamExt;
 use redis::AsyncCommands;
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 
 use crate::support::command::signal;
+use crate::support::graph;
 use crate::support::server::Server;
 use crate::support::target::{Target, reply};
 use crate::support::{eventually, free_port, pipeline, step};
@@ -111,6 +114,98 @@ async fn outputs_are_there_for_an_hour() {
         (status["written"] == 1).then_some(())
     })
     .await;
+}
+
+/// All entries of a stream, as `(id, fields)`.
+async fn stream(redis: &Redis, workflow: &str) -> Vec<(String, HashMap<String, String>)> {
+    let mut connection = redis.connect().await.unwrap();
+    let key = format!("workflow:events:{workflow}");
+    redis::cmd("XRANGE").arg(key).arg("-").arg("+").query_async(&mut connection).await.unwrap()
+}
+
+fn told(entries: &[(String, HashMap<String, String>)]) -> Vec<(&str, &str)> {
+    entries.iter().map(|(_, entry)| (&*entry["job_id"], &*entry["id"])).collect()
+}
+
+#[tokio::test]
+async fn events_reach_streams_and_channels_once_whatever_breaks() {
+    let mut redis = Redis::start().await;
+    let port = redis.port;
+    let url = format!("redis://:s3cret%20word@127.0.0.1:{port}/0");
+    let server = Server::with(&[("REDIS_URL", &url)]).await;
+    let asks = graph::flow(&[graph::node("ask", "wait", json!({}))], &[]);
+    let workflow = graph::save(&server, &asks).await;
+    let channel = format!("workflow:events:{workflow}");
+    let client = redis::Client::open(url.as_str()).unwrap();
+    let mut subscriber = client.get_async_pubsub().await.unwrap();
+    subscriber.subscribe(&channel).await.unwrap();
+
+    let first = graph::begin(&server, &workflow, &json!({ "n": 1 })).await;
+    graph::until(&server, &first, "ask", "waiting").await;
+    let message = subscriber.on_message().next().await.unwrap();
+    let event: Value = serde_json::from_str(&message.get_payload::<String>().unwrap()).unwrap();
+    let kind = (&event["event_type"], &event["job_id"], &event["id"]);
+    assert_eq!(kind, (&json!("workflow_started"), &json!(first), &json!(1)));
+    let three = async |redis: &Redis, count| {
+        eventually("the events are there", async || {
+            Some(stream(redis, &workflow).await).filter(|entries| entries.len() == count)
+        })
+        .await
+    };
+    let entries = three(&redis, 3).await;
+    let (_, entry) = &entries[0];
+    assert_eq!(entry["event_type"], "workflow_started");
+    assert_eq!(entry["workflow_id"], workflow);
+    let data: Value = serde_json::from_str(&entry["data"]).unwrap();
+    assert_eq!(data["input_data"], json!({ "n": 1 }));
+    assert_eq!(entry["timestamp"], event["timestamp"].as_str().unwrap());
+
+    // The server is killed after it has sent events and before it has noted it, as far as one can tell.
+    let server = server.again().await;
+    graph::signal(&server, &first, "ask", &json!({ "choice": "approved" })).await;
+    let entries = three(&redis, 5).await;
+    let (first, all) = (first.as_str(), told(&entries));
+    assert_eq!(all, [(first, "1"), (first, "2"), (first, "3"), (first, "4"), (first, "5")]);
+
+    // Redis goes and comes back without what it had: what happened meanwhile is there.
+    redis.child.kill().unwrap();
+    redis.child.wait().unwrap();
+    let second = graph::begin(&server, &workflow, &json!({})).await;
+    graph::until(&server, &second, "ask", "waiting").await;
+    redis = Redis::start_at(port).await;
+    let entries = three(&redis, 3).await;
+    let second = second.as_str();
+    assert_eq!(told(&entries), [(second, "1"), (second, "2"), (second, "3")]);
+}
+
+#[tokio::test]
+async fn streams_are_trimmed_and_may_be_switched_off() {
+    let redis = Redis::start().await;
+    let url = format!("redis://:s3cret%20word@127.0.0.1:{}/0", redis.port);
+    let wordy = graph::flow(&[graph::gives("one", "1")], &[]);
+    let mut lengths = Vec::new();
+    for length in ["1", "0"] {
+        let server =
+            Server::with(&[("REDIS_URL", &url), ("WAYSTATION_REDIS_EVENTS", length)]).await;
+        let workflow = graph::save(&server, &wordy).await;
+        for _ in 0..60 {
+            graph::execute(&server, &workflow, &json!({})).await;
+        }
+        let last = graph::begin(&server, &workflow, &json!({})).await;
+        graph::ended(&server, &last).await;
+        if length != "0" {
+            eventually("the last event is there", async || {
+                let entries = stream(&redis, &workflow).await;
+                let (_, entry) = entries.last()?;
+                (entry["job_id"] == last && entry["id"] == "4").then_some(())
+            })
+            .await;
+        }
+        lengths.push(stream(&redis, &workflow).await.len());
+    }
+    // Redis trims by whole nodes of a hundred entries.
+    assert!((1..=200).contains(&lengths[0]), "{lengths:?}");
+    assert_eq!(lengths[1], 0);
 }
 
 #[tokio::test]

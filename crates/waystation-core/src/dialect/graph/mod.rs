@@ -8,10 +8,11 @@
 //! - `mentions`: the nodes that settings refer to
 //! - [`compile()`]: a definition into a plan
 //! - [`issue`]: what is wrong, and where
-//! - [`job`], [`execution`], [`history`]: what callers see of a run
+//! - [`job`], [`execution`], [`history`], [`event`]: what callers see of a run
 
 mod compile;
 pub mod definition;
+pub mod event;
 pub mod execution;
 pub mod history;
 pub mod issue;

@@ -2,11 +2,13 @@
 //! Keeps values there for a while, too.
 //!
 //! - [`config`]: which Redis, from the settings' names
+//! - `stream`: events of stored workflows, each once
 //! - `transport`: the Redis protocol and Upstash's REST interface
 //! - [`values`]: values under keys, for whoever can do without them
 //! - `writer`: the one task that connects, writes in batches, and comes back after failures
 
 pub mod config;
+pub(crate) mod stream;
 mod transport;
 pub mod values;
 mod writer;

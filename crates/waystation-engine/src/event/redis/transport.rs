@@ -22,6 +22,9 @@ const REQUESTS_LIVE: usize = 16;
 /// What Redis says beyond a value is short; a longer answer is none.
 const ANSWER_BYTES_MAX: usize = 64 << 10;
 
+/// What Redis says to one command of several.
+const ANSWER_BYTES: usize = 1 << 10;
+
 /// How to get a [`Link`].
 #[derive(Clone)]
 pub(super) enum Transport {
@@ -118,6 +121,44 @@ impl Link {
     }
 }
 
+impl Link {
+    /// Sends commands in order and answers for each. An error means that Redis does not work just now, and
+    /// that all of them may be sent again.
+    pub(super) async fn commands(
+        &mut self,
+        commands: &[Vec<String>],
+    ) -> Result<Vec<Answer>, String> {
+        if commands.is_empty() {
+            return Ok(Vec::new());
+        }
+        match self {
+            Link::Protocol(connection) => {
+                let mut pipeline = redis::pipe();
+                pipeline.ignore_errors();
+                for command in commands {
+                    command[1..].iter().fold(pipeline.cmd(&command[0]), |all, word| all.arg(word));
+                }
+                let replies: Vec<Result<redis::Value, RedisError>> =
+                    pipeline.query_async(connection).await.map_err(text)?;
+                replies.into_iter().map(|reply| answer(reply.map(drop))).collect()
+            }
+            Link::Rest(rest) => rest.send_all(commands).await,
+        }
+    }
+}
+
+/// What an answer to one command of several means: an error for all, where it will pass.
+fn answer(reply: Result<(), RedisError>) -> Result<Answer, String> {
+    use RetryMethod::{Reconnect, RefreshSlotsAndRetry, WaitAndRetry};
+    match reply {
+        Ok(()) => Ok(Ok(())),
+        Err(error) => match error.retry_method() {
+            Reconnect | RefreshSlotsAndRetry | WaitAndRetry => Err(text(error)),
+            _ => Ok(Err(text(error))),
+        },
+    }
+}
+
 async fn write_pipeline(
     connection: &mut MultiplexedConnection,
     writes: &[Write],
@@ -130,15 +171,6 @@ async fn write_pipeline(
     }
     let replies: Vec<Result<(), RedisError>> =
         pipeline.query_async(connection).await.map_err(text)?;
-    let passing = |error: &RedisError| {
-        use RetryMethod::{Reconnect, RefreshSlotsAndRetry, WaitAndRetry};
-        matches!(error.retry_method(), Reconnect | RefreshSlotsAndRetry | WaitAndRetry)
-    };
-    let answer = |reply: Result<(), RedisError>| match reply {
-        Ok(()) => Ok(Ok(())),
-        Err(error) if passing(&error) => Err(text(error)),
-        Err(error) => Ok(Err(text(error))),
-    };
     replies.into_iter().map(answer).collect()
 }
 
@@ -186,6 +218,32 @@ impl Rest {
         let expire = EXPIRE_SECONDS.to_string();
         let set = json!(["SET", write.key, write.value.to_string(), "EX", expire]);
         Ok(self.send(&set, 0).await?.map(drop))
+    }
+
+    /// Sends commands in order. An error means that nobody answers for Redis just now.
+    async fn send_all(&self, commands: &[Vec<String>]) -> Result<Vec<Answer>, String> {
+        let mut url = self.url.clone();
+        if let Ok(mut path) = url.path_segments_mut() {
+            path.pop_if_empty().push("pipeline");
+        }
+        let request = self.client.post(url).json(commands);
+        let request = request.header(AUTHORIZATION, self.authorization.clone());
+        let response = request.send().await.map_err(|error| text(error.without_url()))?;
+        let status = response.status();
+        let body = read_body(response, ANSWER_BYTES_MAX + commands.len() * ANSWER_BYTES).await?;
+        if passes(status) {
+            return Err(format!("HTTP {status}"));
+        }
+        let answers: Vec<Value> = serde_json::from_slice(&body)
+            .map_err(|_| format!("HTTP {status} without the answers of Redis"))?;
+        let answer = |answer: &Value| match answer.get("error").and_then(Value::as_str) {
+            Some(error) => Err(error.to_owned()),
+            None => Ok(()),
+        };
+        match answers.len() == commands.len() {
+            true => Ok(answers.iter().map(answer).collect()),
+            false => Err("Redis has answered another number of commands".into()),
+        }
     }
 
     /// Sends a command whose result has so many bytes at the most. An error means that nobody answers

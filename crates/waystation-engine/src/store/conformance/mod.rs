@@ -2,6 +2,7 @@
 
 mod definitions;
 mod family;
+mod feed;
 mod tallies;
 mod triggers;
 
@@ -44,6 +45,7 @@ pub(crate) async fn run<S: Store>(fresh: impl Fn() -> S) {
     definitions::run(&fresh).await;
     triggers::run(&fresh).await;
     family::run(&fresh).await;
+    feed::run(&fresh).await;
     tallies::run(&fresh).await;
     fresh().ping().await.unwrap();
 }

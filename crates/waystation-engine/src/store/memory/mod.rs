@@ -13,10 +13,10 @@ use waystation_core::usage::Usage;
 
 use self::workflows::Workflows;
 use super::{
-    Append, BlockRow, ChildPlace, ChildRow, Claim, Cursor, CursorState, Finished, NewRun,
-    NodeTally, Progress, Result, RunFilter, RunRow, RunStore, RunTally, Sleep, Status, Store,
-    Tallies, TallyFilter, TallyStore, WORKFLOWS, day_of, ended, fenced, key_taken, place_taken,
-    spent_by_day,
+    Append, BlockRow, ChildPlace, ChildRow, Claim, Cursor, CursorState, FeedRow, FeedStore,
+    Finished, KeyRow, KeyStore, NewRun, NodeTally, Progress, Result, RunFilter, RunRow, RunStore,
+    RunTally, Sleep, Status, Store, Tallies, TallyFilter, TallyStore, WORKFLOWS, day_of, ended,
+    fenced, key_taken, place_taken, spent_by_day,
 };
 use crate::id::{RunId, now_ms};
 
@@ -41,6 +41,11 @@ struct State {
     spending: BTreeMap<(u64, String, String), Usage>,
     claims: HashMap<String, (Claim, RunId)>,
     workflows: Workflows,
+    /// What has happened, by workflow and moment.
+    feed: Vec<(FeedRow, String, u64)>,
+    feed_end: u64,
+    marks: HashMap<String, u64>,
+    keys: Vec<KeyRow>,
     /// By day and workflow.
     runs_by_day: BTreeMap<(u64, String), RunTally>,
     /// By day, workflow and kind of node.
@@ -150,7 +155,7 @@ impl State {
     }
 
     fn append(&mut self, append: Append) -> Result<()> {
-        let Append { run: id, batch, first_seq: _, entries, new_run, wake_at, finished } = append;
+        let Append { run: id, batch, first_seq, entries, new_run, wake_at, finished } = append;
         match (new_run, self.runs.get(&id)) {
             (Some(new), None) => {
                 self.check(&new)?;
@@ -163,6 +168,12 @@ impl State {
             (None, None) => return Err(ended(id)),
         }
         if let Some(run) = self.runs.get_mut(&id) {
+            if run.row.dialect == Dialect::Graph && run.place.is_none() {
+                self.feed_end += 1;
+                let (count, at) = (entries.len() as u32, entries.last().map_or(0, |last| last.at));
+                let row = FeedRow { id: self.feed_end, run: id, first_seq, count };
+                self.feed.push((row, run.row.workflow.clone(), at));
+            }
             for (day, usage) in spent_by_day(&entries) {
                 let place = (day, run.row.namespace.clone(), run.row.workflow.clone());
                 self.spending.entry(place).or_default().add(&usage);
@@ -208,6 +219,7 @@ impl State {
                 self.runs.values().map(|run| run.row.plan.as_str()).collect();
             self.plans.retain(|hash, _| used.contains(&**hash));
         }
+        self.feed.retain(|(_, _, at)| *at >= before);
         self.progress.retain(|progress| progress.received >= before);
         self.answers.retain(|_, (expires, _)| *expires > now_ms());
         self.claims.retain(|_, (claim, _)| claim.expires > now_ms());
@@ -312,6 +324,51 @@ impl RunStore for MemoryStore {
 
     async fn next_wake(&self) -> Result<Option<u64>> {
         Ok(self.state().waiting().filter_map(|(wake_at, _)| wake_at).min())
+    }
+}
+
+#[async_trait]
+impl FeedStore for MemoryStore {
+    async fn feed(&self, after: u64, workflow: Option<&str>, limit: usize) -> Result<Vec<FeedRow>> {
+        let state = self.state();
+        let rows = state.feed.iter().filter(|(row, of, _)| {
+            row.id > after && workflow.is_none_or(|workflow| workflow == of)
+        });
+        Ok(rows.map(|(row, _, _)| *row).take(limit).collect())
+    }
+
+    async fn feed_end(&self) -> Result<u64> {
+        Ok(self.state().feed_end)
+    }
+
+    async fn mark(&self, name: &str) -> Result<Option<u64>> {
+        Ok(self.state().marks.get(name).copied())
+    }
+
+    async fn put_mark(&self, name: &str, value: u64) -> Result<()> {
+        self.state().marks.insert(name.to_owned(), value);
+        Ok(())
+    }
+}
+
+#[async_trait]
+impl KeyStore for MemoryStore {
+    async fn put_key(&self, key: KeyRow) -> Result<()> {
+        self.state().keys.push(key);
+        Ok(())
+    }
+
+    async fn keys(&self) -> Result<Vec<KeyRow>> {
+        let mut keys = self.state().keys.clone();
+        keys.sort_by(|a, b| (a.created, &a.id).cmp(&(b.created, &b.id)));
+        Ok(keys)
+    }
+
+    async fn remove_key(&self, id: &str) -> Result<bool> {
+        let mut state = self.state();
+        let before = state.keys.len();
+        state.keys.retain(|key| key.id != id);
+        Ok(state.keys.len() < before)
     }
 }
 

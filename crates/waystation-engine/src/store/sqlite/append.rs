@@ -8,7 +8,7 @@ use waystation_core::usage::Usage;
 use super::runs::{AWAKE, Table, dialect_number, dialect_of, next_batch, number};
 use super::sums::Ended;
 use super::writer::{Session, Written};
-use super::{claims, integer, spending, triggers, unsigned};
+use super::{claims, feed, integer, spending, triggers, unsigned};
 use crate::id::RunId;
 use crate::limits;
 use crate::store::codec::{self, Batch};
@@ -27,6 +27,8 @@ pub(super) struct Prepared {
     wake_at: i64,
     finished: Option<Finished>,
     spent: Vec<(u64, Usage)>,
+    /// The moment of the last entry, in Unix milliseconds.
+    at: u64,
 }
 
 impl Prepared {
@@ -34,21 +36,23 @@ impl Prepared {
     pub(super) fn new(append: Append) -> Result<Prepared> {
         let Append { run, batch, first_seq, entries, new_run, wake_at, finished } = append;
         let spent = spent_by_day(&entries);
+        let at = entries.last().map_or(0, |entry| entry.at);
         let entries = codec::encode(entries)?;
         let wake_at = match (wake_at, &finished) {
             (Some(at), None) => integer(at).max(AWAKE + 1),
             _ => AWAKE,
         };
-        Ok(Prepared { run, batch, first_seq, entries, new_run, wake_at, finished, spent })
+        Ok(Prepared { run, batch, first_seq, entries, new_run, wake_at, finished, spent, at })
     }
 }
 
 /// Adds to the journal and brings the run's row in line. All refusals come before any change.
 pub(super) fn append(session: &mut Session, append: &Prepared) -> Written<()> {
-    let (table, wake_at) = match &append.new_run {
+    let Place { table, wake_at, is_graph } = match &append.new_run {
         Some(new) => {
             check(&session.connection, new)?;
-            (Table::of(new), append.wake_at)
+            let (table, is_graph) = (Table::of(new), new.dialect == Dialect::Graph);
+            Place { table, wake_at: append.wake_at, is_graph }
         }
         None => unfinished(&session.connection, append.run)?,
     };
@@ -66,7 +70,19 @@ pub(super) fn append(session: &mut Session, append: &Prepared) -> Written<()> {
             update.execute(params![append.run.0, append.wake_at])?;
         }
     }
+    if is_graph && matches!(table, Table::Runs) {
+        let entries = (append.first_seq, append.entries.count);
+        feed::add(&session.connection, append.run, entries, append.at)?;
+    }
     spending::add(&session.connection, append.run, table, &append.spent)
+}
+
+/// What is known of the row of a run.
+struct Place {
+    table: Table,
+    /// When it is to be woken at present.
+    wake_at: i64,
+    is_graph: bool,
 }
 
 /// Refuses a run whose place, key or trigger another one has.
@@ -87,19 +103,20 @@ fn check(connection: &Connection, new: &NewRun) -> Written<()> {
     Ok(())
 }
 
-/// Where a run that goes on has its row, and when it is to be woken at present.
-fn unfinished(connection: &Connection, run: RunId) -> Written<(Table, i64)> {
+/// Where a run that goes on has its row.
+fn unfinished(connection: &Connection, run: RunId) -> Written<Place> {
     for table in Table::BOTH {
         let sql = match table {
-            Table::Runs => "SELECT status, wake_at FROM runs WHERE id = ?1",
-            Table::Children => "SELECT status, wake_at FROM child_runs WHERE id = ?1",
+            Table::Runs => "SELECT status, wake_at, dialect FROM runs WHERE id = ?1",
+            Table::Children => "SELECT status, wake_at, dialect FROM child_runs WHERE id = ?1",
         };
-        let columns = |row: &Row<'_>| Ok((row.get::<_, i64>(0)?, row.get(1)?));
-        let found = connection.prepare_cached(sql)?.query_row([run.0], columns).optional()?;
+        let place = |row: &Row<'_>| {
+            let is_graph = dialect_of(row, 2)? == Dialect::Graph;
+            Ok((row.get::<_, i64>(0)?, Place { table, wake_at: row.get(1)?, is_graph }))
+        };
+        let found = connection.prepare_cached(sql)?.query_row([run.0], place).optional()?;
         match found {
-            Some((status, wake_at)) if status == number(Status::Running) => {
-                return Ok((table, wake_at));
-            }
+            Some((status, place)) if status == number(Status::Running) => return Ok(place),
             Some(_) => break,
             None => {}
         }

@@ -4,6 +4,8 @@ mod answers;
 mod append;
 mod claims;
 mod expire;
+mod feed;
+mod keys;
 mod lists;
 mod owner;
 mod readers;
@@ -26,6 +28,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use async_trait::async_trait;
+use rusqlite::Connection;
 use waystation_core::entry::Entry;
 use waystation_core::error::{Code, Error};
 use waystation_core::usage::Usage;
@@ -34,8 +37,9 @@ use self::owner::Owner;
 use self::readers::Readers;
 use self::writer::{Session, Writer, Written};
 use super::{
-    Append, BlockRow, ChildPlace, ChildRow, Cursor, Progress, Result, RunFilter, RunRow, RunStore,
-    Sleep, Store, StoreError, Tallies, TallyFilter, TallyStore, codec, day_of,
+    Append, BlockRow, ChildPlace, ChildRow, Cursor, FeedRow, FeedStore, KeyRow, KeyStore, Progress,
+    Result, RunFilter, RunRow, RunStore, Sleep, Store, StoreError, Tallies, TallyFilter,
+    TallyStore, codec, day_of,
 };
 use crate::id::RunId;
 
@@ -194,6 +198,47 @@ impl RunStore for SqliteStore {
 }
 
 #[async_trait]
+impl FeedStore for SqliteStore {
+    async fn feed(&self, after: u64, workflow: Option<&str>, limit: usize) -> Result<Vec<FeedRow>> {
+        let workflow = workflow.map(str::to_owned);
+        let read = move |connection: &Connection| {
+            feed::after(connection, after, workflow.as_deref(), limit)
+        };
+        self.readers.read(read).await
+    }
+
+    async fn feed_end(&self) -> Result<u64> {
+        self.readers.read(feed::end).await
+    }
+
+    async fn mark(&self, name: &str) -> Result<Option<u64>> {
+        let name = name.to_owned();
+        self.readers.read(move |connection| feed::mark(connection, &name)).await
+    }
+
+    async fn put_mark(&self, name: &str, value: u64) -> Result<()> {
+        let name = name.to_owned();
+        self.write(move |session| feed::put_mark(session, &name, value)).await
+    }
+}
+
+#[async_trait]
+impl KeyStore for SqliteStore {
+    async fn put_key(&self, key: KeyRow) -> Result<()> {
+        self.write(move |session| keys::put(session, &key)).await
+    }
+
+    async fn keys(&self) -> Result<Vec<KeyRow>> {
+        self.readers.read(keys::all).await
+    }
+
+    async fn remove_key(&self, id: &str) -> Result<bool> {
+        let id = id.to_owned();
+        self.write(move |session| keys::remove(session, &id)).await
+    }
+}
+
+#[async_trait]
 impl TallyStore for SqliteStore {
     async fn tallies(&self, filter: TallyFilter) -> Result<Tallies> {
         self.readers.read(move |connection| sums::tallies(connection, &filter)).await
@@ -225,6 +270,7 @@ impl Store for SqliteStore {
             self.write(move |session| expire::plans(session, finished_before)).await?;
         }
         while self.write(move |session| expire::progress(session, finished_before)).await? > 0 {}
+        while self.write(move |session| feed::expire(session, finished_before)).await? > 0 {}
         while self.write(answers::expire).await? > 0 {}
         while self.write(claims::expire).await? > 0 {}
         let day = day_of(finished_before);

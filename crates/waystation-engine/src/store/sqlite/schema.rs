@@ -9,8 +9,12 @@ use waystation_core::error::{Code, Error};
 use crate::store::{Result, StoreError};
 
 /// Each step leads from the version that is its index to the next one. Steps never change.
-const MIGRATIONS: &[&str] =
-    &[include_str!("schema-1.sql"), include_str!("schema-2.sql"), include_str!("schema-3.sql")];
+const MIGRATIONS: &[&str] = &[
+    include_str!("schema-1.sql"),
+    include_str!("schema-2.sql"),
+    include_str!("schema-3.sql"),
+    include_str!("schema-4.sql"),
+];
 /// How long a statement waits for somebody else's lock, such as that of a database shell.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(10);
 /// More than the store's distinct statements.
@@ -213,7 +217,7 @@ mod tests {
             let kept = "SELECT name FROM secrets";
             let name: String = connection.query_row(kept, [], |row| row.get(0)).unwrap();
             assert_eq!(name, "kept");
-            for table in ["answers", "spending", "child_runs", "workflows", "triggers"] {
+            for table in ["answers", "spending", "child_runs", "workflows", "triggers", "feed"] {
                 connection.execute_batch(&format!("SELECT * FROM {table}")).unwrap();
             }
             open_reader(&path).unwrap();

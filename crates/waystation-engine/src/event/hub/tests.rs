@@ -1,0 +1,234 @@
+//! Watchers of journals that grow.
+
+use std::sync::Arc;
+
+use proptest::prelude::*;
+use serde_json::{Map, json};
+use tokio::sync::watch;
+use waystation_core::entry::{Entry, Fact, Level};
+use waystation_core::plan::{
+    Budget, Dialect, Join, Missing, Node, OnFailure, PLAN_FORMAT, Plan, Retry, Shape,
+};
+
+use super::*;
+use crate::limits::EVENTS_KEPT;
+use crate::store::conformance::{completed, ending, finished, first, new_run, next, started};
+use crate::store::memory::MemoryStore;
+use crate::store::{Append, NewRun, RunStore, Status};
+
+/// A plan whose one node nobody runs.
+fn plan() -> Vec<u8> {
+    let plan = Plan {
+        format: PLAN_FORMAT,
+        dialect: Dialect::Graph,
+        shape: Shape::Graph { edges: Vec::new() },
+        nodes: vec![node()],
+        results: Vec::new(),
+        variables: Map::new(),
+        missing: Missing::Fail,
+        on_failure: OnFailure::Stop,
+        deadline_ms: None,
+        webhook_url: None,
+        budget: Budget::default(),
+    };
+    serde_json::to_vec(&plan).unwrap()
+}
+
+fn node() -> Node {
+    Node {
+        id: "n".into(),
+        name: "n".into(),
+        kind: "set".into(),
+        config: json!({}),
+        outputs: Vec::new(),
+        join: Join::Every,
+        selections: Vec::new(),
+        retry: Retry { attempts: 1, delay_ms: 1 },
+        timeout_ms: 50,
+        hidden: false,
+        metadata: Map::new(),
+        condition: None,
+        needs: Vec::new(),
+        literal: Vec::new(),
+        body: None,
+    }
+}
+
+struct Scene {
+    store: Arc<MemoryStore>,
+    hub: Arc<Hub>,
+    _closing: watch::Sender<bool>,
+}
+
+impl Scene {
+    fn new() -> Scene {
+        let store = Arc::new(MemoryStore::default());
+        let closing = watch::Sender::new(false);
+        let plans = Arc::new(Plans::new());
+        let hub = Hub::new(Arc::clone(&store) as Arc<dyn Store>, plans, closing.subscribe());
+        Scene { store, hub: Arc::new(hub), _closing: closing }
+    }
+
+    /// A run of the workflow `w`.
+    async fn begin(&self) -> RunId {
+        let run = RunId::new();
+        let new_run = NewRun {
+            workflow: "w".into(),
+            dialect: Dialect::Graph,
+            plan_json: plan().into(),
+            ..new_run()
+        };
+        let entries = vec![started(json!({}))];
+        let append = Append { entries, new_run: Some(new_run), ..first(run) };
+        self.append(append).await;
+        run
+    }
+
+    async fn append(&self, append: Append) {
+        let run = append.run;
+        self.store.append(append).await.unwrap();
+        self.hub.published(run, Some("w"));
+    }
+
+    /// Lines for the log of a run, each an event.
+    async fn log(&self, run: RunId, (batch, first_seq): (u32, u32), count: usize) {
+        let line = |number: usize| {
+            let message = format!("line {number}");
+            Entry { at: 2, fact: Fact::Logged { node: None, level: Level::Info, message } }
+        };
+        self.append(next(run, batch, first_seq, (0..count).map(line).collect())).await;
+    }
+
+    /// Ends a run with three events.
+    async fn end(&self, run: RunId, batch: u32, first_seq: u32) {
+        let last = next(run, batch, first_seq, vec![completed(0, json!(1)), finished()]);
+        self.append(ending(last, Status::Completed, 9)).await;
+    }
+
+    async fn watch(&self, topic: Topic, after: Option<Place>) -> Watcher {
+        self.hub.watch(topic, after, Arc::new(|_| None)).await.unwrap()
+    }
+}
+
+/// Up to so many events.
+async fn take(watcher: &mut Watcher, most: usize) -> Vec<Arc<Told>> {
+    let mut all = Vec::new();
+    while all.len() < most {
+        match watcher.next().await.unwrap() {
+            Some(News::Events(events)) => all.extend(events),
+            Some(News::Token(_)) => {}
+            None => break,
+        }
+    }
+    all
+}
+
+fn numbers(told: &[Arc<Told>]) -> Vec<u64> {
+    told.iter().map(|told| told.place.row).collect()
+}
+
+#[test]
+fn places_are_read_as_they_are_written() {
+    for (text, row, index) in [("0", 0, 0), ("17", 17, 0), ("17-3", 17, 3)] {
+        let place = Place { row, index };
+        assert_eq!((text.parse(), place.to_string()), (Ok(place), text.to_owned()));
+    }
+    for wrong in ["", "-1", "1-", "x", "1-2-3", "99999999999999999999"] {
+        assert!(wrong.parse::<Place>().is_err(), "{wrong}");
+    }
+}
+
+#[tokio::test]
+async fn who_is_far_behind_misses_nothing() {
+    let scene = Scene::new();
+    let run = scene.begin().await;
+    let many = EVENTS_KEPT * 3;
+    scene.log(run, (1, 1), many).await;
+    let mut watcher = scene.watch(Topic::Run(run), None).await;
+    let told = take(&mut watcher, many + 1).await;
+    assert_eq!(numbers(&told), (1..=many as u64 + 1).collect::<Vec<_>>());
+    scene.end(run, 2, many as u32 + 1).await;
+    let last = take(&mut watcher, 9).await;
+    assert_eq!((last.len(), last[2].is_last), (3, true));
+    assert!(watcher.next().await.unwrap().is_none());
+    assert!(watcher.has_all().await);
+}
+
+#[tokio::test]
+async fn a_workflow_may_be_watched_from_long_ago_and_goes_on_live() {
+    let scene = Scene::new();
+    let [one, two] = [scene.begin().await, scene.begin().await];
+    scene.log(one, (1, 1), 3).await;
+    scene.log(two, (1, 1), EVENTS_KEPT * 2).await;
+    let topic = || Topic::Workflow("w".into());
+    let mut now = scene.watch(topic(), None).await;
+    let mut all = scene.watch(topic(), Some(Place::default())).await;
+    let count = 5 + EVENTS_KEPT * 2;
+    assert_eq!(take(&mut all, count).await.len(), count);
+    scene.end(one, 2, 4).await;
+    for watcher in [&mut now, &mut all] {
+        let told = take(watcher, 3).await;
+        assert!(told[2].text.contains("workflow_completed"), "{told:?}");
+        assert!(!told[2].is_last, "another run may follow");
+    }
+}
+
+#[tokio::test]
+async fn what_nobody_watches_is_forgotten() {
+    let scene = Scene::new();
+    let run = scene.begin().await;
+    let watchers =
+        [scene.watch(Topic::Run(run), None).await, scene.watch(Topic::Run(run), None).await];
+    assert_eq!(scene.hub.channels().len(), 1, "watched together");
+    drop(watchers);
+    while !scene.hub.channels().is_empty() {
+        tokio::task::yield_now().await;
+    }
+    assert_eq!(scene.hub.watched.load(Ordering::Relaxed), 0);
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(64))]
+
+    /// However often a client is cut off, and however the journal grows meanwhile.
+    #[test]
+    fn a_client_that_comes_again_gets_each_event_once_and_in_order(
+        steps in prop::collection::vec((1usize..400, 0usize..500, any::<bool>()), 1..12),
+    ) {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
+        runtime.block_on(async {
+            let scene = Scene::new();
+            let run = scene.begin().await;
+            let topics = [Topic::Run(run), Topic::Workflow("w".into())];
+            let mut got: [Vec<Arc<Told>>; 2] = Default::default();
+            let (mut seq, mut batch) = (1, 1);
+            let mut held = None;
+            for (grows, takes, stays) in steps {
+                scene.log(run, (batch, seq), grows).await;
+                batch += 1;
+                seq += grows as u32;
+                for (topic, got) in topics.iter().zip(&mut got) {
+                    let place = got.last().map(|last| last.place).unwrap_or_default();
+                    let mut watcher = scene.watch(topic.clone(), Some(place)).await;
+                    let left = seq as usize - got.len();
+                    got.extend(take(&mut watcher, takes.min(left)).await);
+                    // A channel that lives on has other events at hand than one that is made anew.
+                    held = stays.then_some(watcher).or(held);
+                }
+            }
+            scene.end(run, batch, seq).await;
+            for (topic, got) in topics.iter().zip(&mut got) {
+                let place = got.last().map(|last| last.place).unwrap_or_default();
+                let mut watcher = scene.watch(topic.clone(), Some(place)).await;
+                let left = seq as usize + 3 - got.len();
+                got.extend(take(&mut watcher, left).await);
+                prop_assert!(got.is_sorted_by(|a, b| a.place < b.place));
+                let ids = got.iter().map(|told| {
+                    serde_json::from_str::<serde_json::Value>(&told.text).unwrap()["id"].as_u64()
+                });
+                prop_assert!(ids.eq((1..=u64::from(seq) + 3).map(Some)));
+            }
+            Ok(())
+        })?;
+    }
+}

@@ -1,0 +1,284 @@
+//! What happens to runs, live: over WebSocket and as server-sent events, from any event on.
+//!
+//! - `/ws/job/{id}`, `/ws/executions/{id}`, `/ws/workflow/{id}`, each with `?after=`
+//! - `/api/v1/jobs/{id}/events`, `/api/v1/workflows/{id}/events`, `/runs/{id}/events`, with `Last-Event-ID`
+
+use std::convert::Infallible;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use axum::extract::State;
+use axum::extract::ws::rejection::WebSocketUpgradeRejection;
+use axum::extract::ws::{CloseFrame, Message, WebSocket, WebSocketUpgrade, close_code};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
+use axum::response::sse::{Event, KeepAlive, Sse};
+use axum::response::{IntoResponse, Response};
+use axum::routing::get;
+use futures_util::stream::SplitSink;
+use futures_util::{SinkExt, Stream, StreamExt, stream};
+use serde::Deserialize;
+use serde_json::json;
+use tokio::sync::OwnedSemaphorePermit;
+use tokio::time::{MissedTickBehavior, interval, timeout};
+use waystation_core::error::{Code, Error};
+use waystation_engine::event::hub::{News, Place, Told, Topic, Watcher};
+use waystation_engine::id::RunId;
+
+use super::Context;
+use super::detail::Detail;
+use super::extract::{Path, Query};
+use super::jobs;
+use crate::workflows;
+
+/// How long a reader may take for what is sent; then it is cut off, and may come again.
+const READER_PATIENCE: Duration = Duration::from_secs(30);
+/// How long a client may take to answer a farewell.
+const CLOSE_PATIENCE: Duration = Duration::from_secs(5);
+/// How often a silent connection shows that it is there, to whatever stands between.
+const KEEP_ALIVE: Duration = Duration::from_secs(15);
+/// How soon a browser comes again.
+const COME_AGAIN: Duration = Duration::from_secs(1);
+/// Bytes of a message from a client, which has nothing to say here.
+const MESSAGE_BYTES: usize = 4 << 10;
+/// Where a browser says what it has got.
+const LAST_EVENT_ID: HeaderName = HeaderName::from_static("last-event-id");
+
+pub(super) fn routes() -> Router<Context> {
+    Router::new()
+        .route("/ws/job/{id}", get(job_socket))
+        .route("/ws/executions/{id}", get(run_socket))
+        .route("/ws/workflow/{id}", get(workflow_socket))
+        .route("/api/v1/jobs/{id}/events", get(job_stream))
+        .route("/api/v1/workflows/{id}/events", get(workflow_stream))
+        .route("/runs/{id}/events", get(run_stream))
+}
+
+type Upgrade = Result<WebSocketUpgrade, WebSocketUpgradeRejection>;
+
+#[derive(Deserialize)]
+struct From {
+    /// The last event that the caller has.
+    after: Option<String>,
+}
+
+impl From {
+    fn place(&self) -> Result<Option<Place>, Detail> {
+        let place = self.after.as_deref().map(str::parse).transpose();
+        place.map_err(|why: String| Detail::parameter("after", &why))
+    }
+}
+
+async fn job(context: &Context, text: &str) -> Result<Topic, Detail> {
+    Ok(Topic::Run(jobs::find(context, text).await?.id))
+}
+
+async fn run(context: &Context, text: &str) -> Result<Topic, Detail> {
+    let unknown = || Error::new(Code::NotFound, format!("Execution with ID {text} not found"));
+    let id: RunId = text.parse().map_err(|_| unknown())?;
+    Ok(Topic::Run(context.app.engine.row(id).await?.id))
+}
+
+async fn workflow(context: &Context, text: &str) -> Result<Topic, Detail> {
+    let id = text.parse().map_err(|_| workflows::unknown(text))?;
+    workflows::load(&context.app, &id, None).await?;
+    Ok(Topic::Workflow(id.to_string().into()))
+}
+
+async fn job_socket(
+    State(context): State<Context>,
+    Path(text): Path<String>,
+    Query(from): Query<From>,
+    upgrade: Upgrade,
+) -> Result<Response, Detail> {
+    let topic = job(&context, &text).await?;
+    open_socket(&context, topic, from.place()?, upgrade).await
+}
+
+async fn run_socket(
+    State(context): State<Context>,
+    Path(text): Path<String>,
+    Query(from): Query<From>,
+    upgrade: Upgrade,
+) -> Result<Response, Detail> {
+    let topic = run(&context, &text).await?;
+    open_socket(&context, topic, from.place()?, upgrade).await
+}
+
+async fn workflow_socket(
+    State(context): State<Context>,
+    Path(text): Path<String>,
+    Query(from): Query<From>,
+    upgrade: Upgrade,
+) -> Result<Response, Detail> {
+    let topic = workflow(&context, &text).await?;
+    open_socket(&context, topic, from.place()?, upgrade).await
+}
+
+async fn job_stream(
+    State(context): State<Context>,
+    Path(text): Path<String>,
+    Query(from): Query<From>,
+    headers: HeaderMap,
+) -> Result<Response, Detail> {
+    let topic = job(&context, &text).await?;
+    open_stream(&context, topic, &from, &headers).await
+}
+
+async fn run_stream(
+    State(context): State<Context>,
+    Path(text): Path<String>,
+    Query(from): Query<From>,
+    headers: HeaderMap,
+) -> Result<Response, Detail> {
+    let topic = run(&context, &text).await?;
+    open_stream(&context, topic, &from, &headers).await
+}
+
+async fn workflow_stream(
+    State(context): State<Context>,
+    Path(text): Path<String>,
+    Query(from): Query<From>,
+    headers: HeaderMap,
+) -> Result<Response, Detail> {
+    let topic = workflow(&context, &text).await?;
+    open_stream(&context, topic, &from, &headers).await
+}
+
+/// A watcher, and its place among them.
+async fn watch(
+    context: &Context,
+    topic: Topic,
+    after: Option<Place>,
+) -> Result<(Watcher, OwnedSemaphorePermit), Detail> {
+    let permit = Arc::clone(&context.listeners).try_acquire_owned();
+    let busy = |_| Error::new(Code::Busy, "Too many clients are listening to events");
+    let permit = permit.map_err(busy)?;
+    Ok((context.app.engine.watch(topic, after).await?, permit))
+}
+
+async fn open_socket(
+    context: &Context,
+    topic: Topic,
+    after: Option<Place>,
+    upgrade: Upgrade,
+) -> Result<Response, Detail> {
+    let refused = |why: WebSocketUpgradeRejection| {
+        let error = Error::new(Code::RequestInvalid, format!("This is a WebSocket: {why}"));
+        error.with_hint("connect with ws:// or wss://; the same events come as server-sent events")
+    };
+    let upgrade = upgrade.map_err(refused)?;
+    let (watcher, permit) = watch(context, topic, after).await?;
+    let upgrade = upgrade.max_message_size(MESSAGE_BYTES).max_frame_size(MESSAGE_BYTES);
+    Ok(upgrade.on_upgrade(async move |socket| {
+        talk(socket, watcher).await;
+        drop(permit);
+    }))
+}
+
+/// The client is gone, or does not read.
+struct Gone;
+
+/// Sends what happens until there is no more, or nobody to take it.
+async fn talk(socket: WebSocket, mut watcher: Watcher) {
+    let (mut sink, mut incoming) = socket.split();
+    let mut alive = interval(KEEP_ALIVE);
+    alive.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    alive.reset();
+    let farewell = loop {
+        let sent = tokio::select! {
+            news = watcher.next() => match news {
+                Ok(Some(news)) => say(&mut sink, messages(news)).await,
+                Ok(None) => break (close_code::NORMAL, "the run has ended".to_owned()),
+                Err(error) => break (close_code::RESTART, error.message),
+            },
+            message = incoming.next() => match message {
+                Some(Ok(Message::Close(_)) | Err(_)) | None => return,
+                Some(Ok(_)) => Ok(()),
+            },
+            _ = alive.tick() => say(&mut sink, vec![Message::Ping(Default::default())]).await,
+        };
+        if sent.is_err() {
+            let text = format!("too slow; come again with ?after={}", watcher.place());
+            break (close_code::AGAIN, text);
+        }
+    };
+    let frame = CloseFrame { code: farewell.0, reason: farewell.1.into() };
+    // Nobody may be there to hear it.
+    if say(&mut sink, vec![Message::Close(Some(frame))]).await.is_ok() {
+        let answered = async { while let Some(Ok(_)) = incoming.next().await {} };
+        let _ = timeout(CLOSE_PATIENCE, answered).await;
+    }
+}
+
+fn messages(news: News) -> Vec<Message> {
+    let message = |text: &str| Message::Text(text.into());
+    match news {
+        News::Events(events) => events.iter().map(|told| message(&told.text)).collect(),
+        News::Token(text) => vec![message(&text)],
+    }
+}
+
+async fn say(sink: &mut SplitSink<WebSocket, Message>, messages: Vec<Message>) -> Result<(), Gone> {
+    let mut messages = stream::iter(messages.into_iter().map(Ok));
+    match timeout(READER_PATIENCE, sink.send_all(&mut messages)).await {
+        Ok(Ok(())) => Ok(()),
+        Ok(Err(_)) | Err(_) => Err(Gone),
+    }
+}
+
+async fn open_stream(
+    context: &Context,
+    topic: Topic,
+    from: &From,
+    headers: &HeaderMap,
+) -> Result<Response, Detail> {
+    let known = headers.get(LAST_EVENT_ID).and_then(|value| value.to_str().ok());
+    let after = match known.filter(|text| !text.is_empty()) {
+        Some(text) => Some(text.parse().map_err(|why: String| {
+            Detail::from(Error::new(Code::RequestInvalid, format!("Last-Event-ID: {why}")))
+        })?),
+        None => from.place()?,
+    };
+    let (mut watcher, permit) = watch(context, topic.clone(), after).await?;
+    // A browser comes again after the end, too, unless it is told so.
+    if matches!(topic, Topic::Run(_)) && after.is_some() && watcher.has_all().await {
+        return Ok(StatusCode::NO_CONTENT.into_response());
+    }
+    let keep_alive = KeepAlive::new().interval(KEEP_ALIVE);
+    let mut response = Sse::new(events(watcher, permit)).keep_alive(keep_alive).into_response();
+    // A proxy that gathers a reply before it passes it on would defeat the purpose.
+    let unbuffered = HeaderName::from_static("x-accel-buffering");
+    response.headers_mut().insert(unbuffered, HeaderValue::from_static("no"));
+    Ok(response)
+}
+
+/// A stream's events. Who does not read them is left by the connection, whose writing has its bound.
+fn events(
+    watcher: Watcher,
+    permit: OwnedSemaphorePermit,
+) -> impl Stream<Item = Result<Event, Infallible>> {
+    let hello = Event::default().retry(COME_AGAIN).comment("listening");
+    let news = stream::unfold(Some((watcher, permit)), |state| async {
+        let (mut watcher, permit) = state?;
+        Some(match watcher.next().await {
+            Ok(Some(News::Events(told))) => {
+                (told.iter().map(|told| sent(told)).collect(), Some((watcher, permit)))
+            }
+            Ok(Some(News::Token(text))) => {
+                (vec![Event::default().data(text)], Some((watcher, permit)))
+            }
+            Ok(None) => return None,
+            Err(error) => {
+                let reason = json!({ "reason": error.message }).to_string();
+                (vec![Event::default().event("closed").data(reason)], None)
+            }
+        })
+    });
+    let news = news.flat_map(stream::iter);
+    stream::once(async { hello }).chain(news).map(Ok)
+}
+
+fn sent(told: &Told) -> Event {
+    Event::default().id(told.place.to_string()).data(&told.text)
+}
