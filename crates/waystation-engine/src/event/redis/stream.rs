@@ -147,7 +147,8 @@ impl Sender {
 
     fn note_refusals(&self, answers: &[Answer]) {
         let refused = answers.iter().filter_map(|answer| answer.as_ref().err());
-        if let Some(error) = refused.filter(|error| !error.contains(KNOWN)).next() {
+        let mut refused = refused.filter(|error| !error.contains(KNOWN));
+        if let Some(error) = refused.next() {
             tracing::warn!(place = self.config.place, error, "Redis refuses an event");
         }
     }

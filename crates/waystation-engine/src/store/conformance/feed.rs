@@ -1,18 +1,17 @@
-//! What every store does with the feed, with the marks of its readers, and with keys.
+//! What every store does with the feed, and with the marks of its readers.
 
 use serde_json::json;
 use waystation_core::plan::Dialect;
 
 use super::{Append, completed, ending, finished, first, next, whole};
 use crate::id::RunId;
-use crate::store::{ChildPlace, FeedRow, KeyRow, NewRun, Status, Store};
+use crate::store::{ChildPlace, FeedRow, NewRun, Status, Store};
 
 /// Every case on a fresh store.
 pub(super) async fn run<S: Store>(fresh: &impl Fn() -> S) {
     appends_to_graphs_are_fed_in_order(&fresh()).await;
     the_feed_forgets_what_is_old_and_never_counts_twice(&fresh()).await;
     marks_are_kept(&fresh()).await;
-    keys_are_kept(&fresh()).await;
 }
 
 fn graph(workflow: &str, append: Append) -> Append {
@@ -74,21 +73,4 @@ async fn marks_are_kept(store: &impl Store) {
         assert_eq!(store.mark("reader").await.unwrap(), Some(value));
     }
     assert_eq!(store.mark("other").await.unwrap(), None);
-}
-
-async fn keys_are_kept(store: &impl Store) {
-    let key = |id: &str, created, expires| KeyRow {
-        id: id.into(),
-        hash: [created as u8; 32],
-        settings: json!({ "role": "viewer", "name": id }),
-        created,
-        expires,
-    };
-    let (one, two) = (key("one", 20, None), key("two", 10, Some(90)));
-    store.put_key(one.clone()).await.unwrap();
-    store.put_key(two.clone()).await.unwrap();
-    assert_eq!(store.keys().await.unwrap(), [two.clone(), one]);
-    assert!(store.remove_key("one").await.unwrap());
-    assert!(!store.remove_key("one").await.unwrap());
-    assert_eq!(store.keys().await.unwrap(), [two]);
 }

@@ -14,9 +14,9 @@ use waystation_core::usage::Usage;
 use self::workflows::Workflows;
 use super::{
     Append, BlockRow, ChildPlace, ChildRow, Claim, Cursor, CursorState, FeedRow, FeedStore,
-    Finished, KeyRow, KeyStore, NewRun, NodeTally, Progress, Result, RunFilter, RunRow, RunStore,
-    RunTally, Sleep, Status, Store, Tallies, TallyFilter, TallyStore, WORKFLOWS, day_of, ended,
-    fenced, key_taken, place_taken, spent_by_day,
+    Finished, NewRun, NodeTally, Progress, Result, RunFilter, RunRow, RunStore, RunTally, Sleep,
+    Status, Store, Tallies, TallyFilter, TallyStore, WORKFLOWS, day_of, ended, fenced, key_taken,
+    place_taken, spent_by_day,
 };
 use crate::id::{RunId, now_ms};
 
@@ -45,7 +45,6 @@ struct State {
     feed: Vec<(FeedRow, String, u64)>,
     feed_end: u64,
     marks: HashMap<String, u64>,
-    keys: Vec<KeyRow>,
     /// By day and workflow.
     runs_by_day: BTreeMap<(u64, String), RunTally>,
     /// By day, workflow and kind of node.
@@ -348,27 +347,6 @@ impl FeedStore for MemoryStore {
     async fn put_mark(&self, name: &str, value: u64) -> Result<()> {
         self.state().marks.insert(name.to_owned(), value);
         Ok(())
-    }
-}
-
-#[async_trait]
-impl KeyStore for MemoryStore {
-    async fn put_key(&self, key: KeyRow) -> Result<()> {
-        self.state().keys.push(key);
-        Ok(())
-    }
-
-    async fn keys(&self) -> Result<Vec<KeyRow>> {
-        let mut keys = self.state().keys.clone();
-        keys.sort_by(|a, b| (a.created, &a.id).cmp(&(b.created, &b.id)));
-        Ok(keys)
-    }
-
-    async fn remove_key(&self, id: &str) -> Result<bool> {
-        let mut state = self.state();
-        let before = state.keys.len();
-        state.keys.retain(|key| key.id != id);
-        Ok(state.keys.len() < before)
     }
 }
 

@@ -15,12 +15,3 @@ CREATE TABLE marks (
     name TEXT PRIMARY KEY,
     value INTEGER NOT NULL
 ) STRICT, WITHOUT ROWID;
-
--- Keys by which callers show who they are. Of the key itself there is a hash only.
-CREATE TABLE access_keys (
-    id TEXT PRIMARY KEY,
-    hash BLOB NOT NULL UNIQUE,
-    settings BLOB NOT NULL,
-    created INTEGER NOT NULL,
-    expires INTEGER
-) STRICT, WITHOUT ROWID;
