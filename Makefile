@@ -31,7 +31,8 @@ tools:
 python:
 	./.ci/python-component
 
-## Ask the client libraries of OpenAI and Anthropic whether the model services that tests use are right.
+## Ask the client libraries of OpenAI and Anthropic whether the model services that tests use are right, and
+## watch a job with those for WebSocket and server-sent events while the server is killed.
 clients: tools
 	./tests/clients/run
 

@@ -170,6 +170,8 @@ async fn open_socket(
     let upgrade = upgrade.map_err(refused)?;
     let (watcher, permit) = watch(context, topic, after).await?;
     let upgrade = upgrade.max_message_size(MESSAGE_BYTES).max_frame_size(MESSAGE_BYTES);
+    // Each connection has its buffers for as long as it is there.
+    let upgrade = upgrade.read_buffer_size(MESSAGE_BYTES).write_buffer_size(MESSAGE_BYTES);
     Ok(upgrade.on_upgrade(async move |socket| {
         talk(socket, watcher).await;
         drop(permit);

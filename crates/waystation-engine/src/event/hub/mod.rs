@@ -20,6 +20,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, broadcast, watch};
+use tokio::time::Instant;
 use waystation_core::dialect::graph::event::Event;
 use waystation_core::error::{Code, Error};
 
@@ -32,6 +33,10 @@ use crate::limits::{EVENT_PAGE, EVENT_READERS};
 use crate::node::context::Token;
 use crate::store::Store;
 
+/// The longest time between two deliveries to a watcher who shares a topic with many: what happens meanwhile
+/// is delivered together. Each of these watchers adds [`PACE_EACH`].
+const PACE_MAX: Duration = Duration::from_millis(500);
+const PACE_EACH: Duration = Duration::from_micros(100);
 /// The pause after the store could not be read.
 const STORE_PAUSE: Duration = Duration::from_secs(1);
 
@@ -174,7 +179,8 @@ impl Hub {
         let place = after.unwrap_or(now);
         let (channel, tail) = self.channel(topic, now, listen);
         let tokens = channel.tokens.subscribe();
-        Ok(Watcher { hub: Arc::clone(self), channel, tail, tokens, place, behind: None })
+        let (hub, rests_until) = (Arc::clone(self), Instant::now());
+        Ok(Watcher { hub, channel, tail, tokens, place, rests_until, behind: None })
     }
 
     /// The channel of a topic, made if nobody watches it yet.
@@ -274,6 +280,8 @@ pub struct Watcher {
     tokens: broadcast::Receiver<Arc<str>>,
     /// The last event that it has got.
     place: Place,
+    /// Before this moment it gets no further events.
+    rests_until: Instant,
     /// Reads the journal for it, where the channel does not reach back far enough.
     behind: Option<(Box<Replay>, OwnedSemaphorePermit)>,
 }
@@ -305,6 +313,7 @@ impl Watcher {
                 self.behind = None;
                 self.place = self.place.max(floor);
             }
+            tokio::time::sleep_until(self.rests_until).await;
             let tail = self.tail.borrow_and_update().clone();
             if let Some(error) = tail.trouble {
                 return Err(error);
@@ -346,6 +355,8 @@ impl Watcher {
     }
 
     fn got(&mut self, events: Vec<Arc<Told>>) -> Vec<Arc<Told>> {
+        let watchers = u32::try_from(self.channel.tail.receiver_count()).unwrap_or(u32::MAX);
+        self.rests_until = Instant::now() + PACE_EACH.saturating_mul(watchers).min(PACE_MAX);
         self.place = events.last().map_or(self.place, |last| last.place);
         events
     }
