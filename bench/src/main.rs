@@ -183,14 +183,14 @@ fn main() -> Result<()> {
         Command::Chains { settings } => chains(&settings),
         Command::Lists { data, filling } => {
             let runtime = tokio::runtime::Runtime::new()?;
-            print!("{}", runtime.block_on(lists::measure(&data, &filling))?);
-            Ok(())
+            let section = runtime.block_on(lists::measure(&data, &filling))?;
+            Ok(io::stdout().lock().write_all(section.as_bytes())?)
         }
         Command::Graphs { server, data, amounts } => {
             let place = graphs::Place { engine: engine_beside(server)?, data: &data };
             let runtime = tokio::runtime::Runtime::new()?;
-            print!("{}", runtime.block_on(graphs::measure(&place, &amounts))?);
-            Ok(())
+            let section = runtime.block_on(graphs::measure(&place, &amounts))?;
+            Ok(io::stdout().lock().write_all(section.as_bytes())?)
         }
         Command::CeilingA(ceiling) => serve_ceiling(&ceiling, Work::OneWrite),
         Command::CeilingB { ceiling, service } => serve_ceiling(&ceiling, Work::Calls { service }),
