@@ -63,7 +63,8 @@ impl Replay {
         Replay { topic, after, run: None, feed }
     }
 
-    /// The next events, so many at once or a few more; none when there are none by now.
+    /// The next events, so many at once or a few more; none when there are none by now. Whoever waits for
+    /// it may stop waiting: nothing is waited for with events in hand, which would be lost then.
     pub(super) async fn page(
         &mut self,
         sources: &Sources,
@@ -71,7 +72,7 @@ impl Replay {
     ) -> Result<Vec<Told>, Error> {
         match self.topic.clone() {
             Topic::Run(id) => self.page_of_run(sources, id, limit).await,
-            Topic::Workflow(workflow) => self.page_of_feed(sources, &workflow, limit).await,
+            Topic::Workflow(workflow) => self.page_of_feed(sources, &workflow).await,
         }
     }
 
@@ -88,6 +89,7 @@ impl Replay {
         let mut events = Vec::new();
         while let Some(run) = &mut self.run
             && !page.is_full(limit)
+            && (page.told.is_empty() || !run.ahead.is_empty())
             && run.step(sources, &mut events).await?
         {
             for event in events.drain(..) {
@@ -105,10 +107,9 @@ impl Replay {
         &mut self,
         sources: &Sources,
         workflow: &str,
-        limit: usize,
     ) -> Result<Vec<Told>, Error> {
         let mut page = Page::default();
-        while !page.is_full(limit) {
+        while page.told.is_empty() {
             let Some((row, events)) = self.feed.next(sources, Some(workflow)).await? else { break };
             for (index, event) in (0..).zip(&events) {
                 let place = Place { row, index };

@@ -14,7 +14,8 @@ use super::*;
 use crate::limits::EVENTS_KEPT;
 use crate::store::conformance::{completed, ending, finished, first, new_run, next, started};
 use crate::store::memory::MemoryStore;
-use crate::store::{Append, NewRun, RunStore, Status};
+use crate::store::sqlite::{Options, SqliteStore};
+use crate::store::{Append, NewRun, Status, Store};
 
 /// A plan whose one node nobody runs.
 fn plan() -> Vec<u8> {
@@ -55,17 +56,20 @@ fn node() -> Node {
 }
 
 struct Scene {
-    store: Arc<MemoryStore>,
+    store: Arc<dyn Store>,
     hub: Arc<Hub>,
     _closing: watch::Sender<bool>,
 }
 
 impl Scene {
     fn new() -> Scene {
-        let store = Arc::new(MemoryStore::default());
+        Scene::on(Arc::new(MemoryStore::default()))
+    }
+
+    fn on(store: Arc<dyn Store>) -> Scene {
         let closing = watch::Sender::new(false);
         let plans = Arc::new(Plans::new());
-        let hub = Hub::new(Arc::clone(&store) as Arc<dyn Store>, plans, closing.subscribe());
+        let hub = Hub::new(Arc::clone(&store), plans, closing.subscribe());
         Scene { store, hub: Arc::new(hub), _closing: closing }
     }
 
@@ -185,6 +189,52 @@ async fn what_nobody_watches_is_forgotten() {
         tokio::task::yield_now().await;
     }
     assert_eq!(scene.hub.watched.load(Ordering::Relaxed), 0);
+}
+
+/// Up to so many events, by one who stops waiting after ever other numbers of turns of other tasks.
+async fn taken_in_bits(watcher: &mut Watcher, most: usize, first: u64) -> Vec<Arc<Told>> {
+    let (mut all, mut patience) = (Vec::new(), first);
+    while all.len() < most {
+        let others_turns = async {
+            for _ in 0..patience {
+                tokio::task::yield_now().await;
+            }
+        };
+        tokio::select! {
+            biased;
+            news = watcher.next() => match news.unwrap() {
+                Some(News::Events(events)) => all.extend(events),
+                Some(News::Token(_)) => {}
+                None => break,
+            },
+            () = others_turns => {}
+        }
+        patience = (patience * 7 + 1) % 5_000;
+    }
+    all
+}
+
+/// Whoever watches also listens to a client, and so stops waiting for events again and again.
+#[tokio::test]
+async fn waiting_may_be_broken_off_anywhere() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = SqliteStore::open(dir.path(), &Options::default()).unwrap();
+    let scene = Scene::on(Arc::new(store));
+    let run = scene.begin().await;
+    let many = EVENTS_KEPT * 2;
+    scene.log(run, (1, 1), many).await;
+    scene.end(run, 2, many as u32 + 1).await;
+    let topics = [Topic::Run(run), Topic::Workflow("w".into())];
+    let _held = scene.watch(topics[0].clone(), None).await;
+    for (topic, first) in
+        topics.iter().flat_map(|topic| (0..20_u64).map(move |first| (topic, first)))
+    {
+        let mut watcher = scene.watch(topic.clone(), Some(Place::default())).await;
+        let told = taken_in_bits(&mut watcher, many + 4, first);
+        let all = tokio::time::timeout(Duration::from_secs(60), told).await.expect("all events");
+        assert_eq!(all.len(), many + 4, "{topic:?}");
+        assert!(all.is_sorted_by(|a, b| a.place < b.place));
+    }
 }
 
 proptest! {
