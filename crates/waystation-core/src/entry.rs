@@ -248,6 +248,13 @@ pub struct Body {
     pub outer: Data,
 }
 
+impl Body {
+    /// How many items there are, if they are at hand.
+    pub fn count(&self) -> Option<usize> {
+        self.items.value().and_then(|items| items.as_array().map(Vec::len))
+    }
+}
+
 /// Where the plan of a body comes from.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]

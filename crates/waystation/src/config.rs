@@ -111,13 +111,14 @@ impl Config {
         let models = ModelSettings::from_lookup(lookup)?;
         check_limits(&models, &providers)?;
         let sqlite_dir = sqlite_dir(lookup, &data)?;
+        let redis = RedisConfig::from_lookup(lookup)?;
         Ok(Config {
             data,
             sqlite_dir,
             engine,
             egress: Policy::parse(&egress, &allow).map_err(|error| setting(&error.to_string()))?,
-            redis: RedisConfig::from_lookup(lookup)?,
-            redis_events: redis_events(lookup)?,
+            redis_events: redis_events(lookup, redis.is_some())?,
+            redis,
             secret_key: text("WAYSTATION_SECRET_KEY"),
             webhook_key: text("WAYSTATION_WEBHOOK_SECRET")
                 .map(|secret| SigningKey::parse(&secret))
@@ -207,11 +208,11 @@ fn retention(lookup: Lookup<'_>) -> Result<Option<Duration>, Error> {
 }
 
 /// The length of the streams of events; 0 sends none.
-fn redis_events(lookup: Lookup<'_>) -> Result<Option<u64>, Error> {
+fn redis_events(lookup: Lookup<'_>, has_redis: bool) -> Result<Option<u64>, Error> {
     let name = "WAYSTATION_REDIS_EVENTS";
     let length = number(lookup, name, 0, REDIS_EVENTS)? as u64;
     let is_said = lookup(name).is_some_and(|text| !text.is_empty());
-    if is_said && length > 0 && RedisConfig::from_lookup(lookup)?.is_none() {
+    if is_said && length > 0 && !has_redis {
         return Err(setting(&format!("{name} has no effect without Redis"))
             .with_hint("set REDIS_URL, or REDIS_HOST"));
     }

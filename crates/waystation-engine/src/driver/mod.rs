@@ -15,7 +15,7 @@ pub mod plans;
 mod schedule;
 mod shared;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 mod wake;
 
 use std::fmt::Display;

@@ -103,7 +103,8 @@ fn in_memory(probe: &Arc<Probe>, settings: Settings) -> Engine {
     engine(Arc::new(MemoryStore::default()), probe, settings)
 }
 
-fn node(index: usize, kind: &str, config: Value) -> Node {
+/// A node of a plan.
+pub(crate) fn node(index: usize, kind: &str, config: Value) -> Node {
     Node {
         id: format!("n{index}"),
         name: format!("node {index}"),
@@ -123,7 +124,8 @@ fn node(index: usize, kind: &str, config: Value) -> Node {
     }
 }
 
-fn plan(nodes: Vec<Node>, is_chain: bool) -> Plan {
+/// A plan of these nodes, each after the one before or none after another.
+pub(crate) fn plan(nodes: Vec<Node>, is_chain: bool) -> Plan {
     let edge = |to| Edge { from: to - 1, to, when: When::Completed, label: None };
     let last = if is_chain { nodes.len() as u32 } else { 0 };
     Plan {

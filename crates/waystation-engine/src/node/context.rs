@@ -30,6 +30,20 @@ pub struct Token {
     pub text: Arc<str>,
 }
 
+/// The next piece, of a run that is listened to; without one it never comes. One who listens too slowly
+/// misses some: the journal has the whole answer.
+pub async fn next_token(tokens: &mut Option<broadcast::Receiver<Token>>) -> Token {
+    use broadcast::error::RecvError;
+    loop {
+        let Some(receiver) = tokens else { return std::future::pending().await };
+        match receiver.recv().await {
+            Ok(token) => return token,
+            Err(RecvError::Lagged(_)) => {}
+            Err(RecvError::Closed) => *tokens = None,
+        }
+    }
+}
+
 /// What a run's attempts have in common.
 pub struct RunContext {
     /// The run.

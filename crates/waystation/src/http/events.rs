@@ -11,10 +11,10 @@ use axum::Router;
 use axum::extract::State;
 use axum::extract::ws::rejection::WebSocketUpgradeRejection;
 use axum::extract::ws::{CloseFrame, Message, WebSocket, WebSocketUpgrade, close_code};
-use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
-use axum::response::sse::{Event, KeepAlive, Sse};
+use axum::http::{HeaderMap, HeaderName, StatusCode};
+use axum::response::sse::Event;
 use axum::response::{IntoResponse, Response};
-use axum::routing::get;
+use axum::routing::{MethodRouter, get};
 use futures_util::stream::SplitSink;
 use futures_util::{SinkExt, Stream, StreamExt, stream};
 use serde::Deserialize;
@@ -28,15 +28,13 @@ use waystation_engine::id::RunId;
 use super::Context;
 use super::detail::Detail;
 use super::extract::{Path, Query};
-use super::jobs;
+use super::{jobs, sse};
 use crate::workflows;
 
 /// How long a reader may take for what is sent; then it is cut off, and may come again.
 const READER_PATIENCE: Duration = Duration::from_secs(30);
 /// How long a client may take to answer a farewell.
 const CLOSE_PATIENCE: Duration = Duration::from_secs(5);
-/// How often a silent connection shows that it is there, to whatever stands between.
-const KEEP_ALIVE: Duration = Duration::from_secs(15);
 /// How soon a browser comes again.
 const COME_AGAIN: Duration = Duration::from_secs(1);
 /// Bytes of a message from a client, which has nothing to say here.
@@ -46,12 +44,12 @@ const LAST_EVENT_ID: HeaderName = HeaderName::from_static("last-event-id");
 
 pub(super) fn routes() -> Router<Context> {
     Router::new()
-        .route("/ws/job/{id}", get(job_socket))
-        .route("/ws/executions/{id}", get(run_socket))
-        .route("/ws/workflow/{id}", get(workflow_socket))
-        .route("/api/v1/jobs/{id}/events", get(job_stream))
-        .route("/api/v1/workflows/{id}/events", get(workflow_stream))
-        .route("/runs/{id}/events", get(run_stream))
+        .route("/ws/job/{id}", socket(Watched::Job))
+        .route("/ws/executions/{id}", socket(Watched::Run))
+        .route("/ws/workflow/{id}", socket(Watched::Workflow))
+        .route("/api/v1/jobs/{id}/events", stream_of(Watched::Job))
+        .route("/runs/{id}/events", stream_of(Watched::Run))
+        .route("/api/v1/workflows/{id}/events", stream_of(Watched::Workflow))
 }
 
 type Upgrade = Result<WebSocketUpgrade, WebSocketUpgradeRejection>;
@@ -69,80 +67,46 @@ impl From {
     }
 }
 
-async fn job(context: &Context, text: &str) -> Result<Topic, Detail> {
-    Ok(Topic::Run(jobs::find(context, text).await?.id))
+/// What the id in a path is that of.
+#[derive(Clone, Copy)]
+enum Watched {
+    Job,
+    /// Of any format.
+    Run,
+    Workflow,
 }
 
-async fn run(context: &Context, text: &str) -> Result<Topic, Detail> {
-    let unknown = || Error::new(Code::NotFound, format!("Execution with ID {text} not found"));
-    let id: RunId = text.parse().map_err(|_| unknown())?;
-    Ok(Topic::Run(context.app.engine.row(id).await?.id))
+impl Watched {
+    /// The topic, if there is such a thing.
+    async fn topic(self, context: &Context, text: &str) -> Result<Topic, Detail> {
+        match self {
+            Watched::Job => Ok(Topic::Run(jobs::find(context, text).await?.id)),
+            Watched::Run => {
+                let unknown = format!("Execution with ID {text} not found");
+                let id: RunId = text.parse().map_err(|_| Error::new(Code::NotFound, unknown))?;
+                Ok(Topic::Run(context.app.engine.row(id).await?.id))
+            }
+            Watched::Workflow => {
+                let id = text.parse().map_err(|_| workflows::unknown(text))?;
+                workflows::load(&context.app, &id, None).await?;
+                Ok(Topic::Workflow(id.to_string().into()))
+            }
+        }
+    }
 }
 
-async fn workflow(context: &Context, text: &str) -> Result<Topic, Detail> {
-    let id = text.parse().map_err(|_| workflows::unknown(text))?;
-    workflows::load(&context.app, &id, None).await?;
-    Ok(Topic::Workflow(id.to_string().into()))
+fn socket(watched: Watched) -> MethodRouter<Context> {
+    get(async move |State(context), Path(text): Path<String>, Query(from), upgrade| {
+        let topic = watched.topic(&context, &text).await?;
+        open_socket(&context, topic, &from, upgrade).await
+    })
 }
 
-async fn job_socket(
-    State(context): State<Context>,
-    Path(text): Path<String>,
-    Query(from): Query<From>,
-    upgrade: Upgrade,
-) -> Result<Response, Detail> {
-    let topic = job(&context, &text).await?;
-    open_socket(&context, topic, from.place()?, upgrade).await
-}
-
-async fn run_socket(
-    State(context): State<Context>,
-    Path(text): Path<String>,
-    Query(from): Query<From>,
-    upgrade: Upgrade,
-) -> Result<Response, Detail> {
-    let topic = run(&context, &text).await?;
-    open_socket(&context, topic, from.place()?, upgrade).await
-}
-
-async fn workflow_socket(
-    State(context): State<Context>,
-    Path(text): Path<String>,
-    Query(from): Query<From>,
-    upgrade: Upgrade,
-) -> Result<Response, Detail> {
-    let topic = workflow(&context, &text).await?;
-    open_socket(&context, topic, from.place()?, upgrade).await
-}
-
-async fn job_stream(
-    State(context): State<Context>,
-    Path(text): Path<String>,
-    Query(from): Query<From>,
-    headers: HeaderMap,
-) -> Result<Response, Detail> {
-    let topic = job(&context, &text).await?;
-    open_stream(&context, topic, &from, &headers).await
-}
-
-async fn run_stream(
-    State(context): State<Context>,
-    Path(text): Path<String>,
-    Query(from): Query<From>,
-    headers: HeaderMap,
-) -> Result<Response, Detail> {
-    let topic = run(&context, &text).await?;
-    open_stream(&context, topic, &from, &headers).await
-}
-
-async fn workflow_stream(
-    State(context): State<Context>,
-    Path(text): Path<String>,
-    Query(from): Query<From>,
-    headers: HeaderMap,
-) -> Result<Response, Detail> {
-    let topic = workflow(&context, &text).await?;
-    open_stream(&context, topic, &from, &headers).await
+fn stream_of(watched: Watched) -> MethodRouter<Context> {
+    get(async move |State(context), Path(text): Path<String>, Query(from), headers| {
+        let topic = watched.topic(&context, &text).await?;
+        open_stream(&context, topic, &from, &headers).await
+    })
 }
 
 /// A watcher, and its place among them.
@@ -160,9 +124,10 @@ async fn watch(
 async fn open_socket(
     context: &Context,
     topic: Topic,
-    after: Option<Place>,
+    from: &From,
     upgrade: Upgrade,
 ) -> Result<Response, Detail> {
+    let after = from.place()?;
     let refused = |why: WebSocketUpgradeRejection| {
         let error = Error::new(Code::RequestInvalid, format!("This is a WebSocket: {why}"));
         error.with_hint("connect with ws:// or wss://; the same events come as server-sent events")
@@ -184,7 +149,7 @@ struct Gone;
 /// Sends what happens until there is no more, or nobody to take it.
 async fn talk(socket: WebSocket, mut watcher: Watcher) {
     let (mut sink, mut incoming) = socket.split();
-    let mut alive = interval(KEEP_ALIVE);
+    let mut alive = interval(sse::KEEP_ALIVE);
     alive.set_missed_tick_behavior(MissedTickBehavior::Delay);
     alive.reset();
     let farewell = loop {
@@ -247,12 +212,7 @@ async fn open_stream(
     if matches!(topic, Topic::Run(_)) && after.is_some() && watcher.has_all().await {
         return Ok(StatusCode::NO_CONTENT.into_response());
     }
-    let keep_alive = KeepAlive::new().interval(KEEP_ALIVE);
-    let mut response = Sse::new(events(watcher, permit)).keep_alive(keep_alive).into_response();
-    // A proxy that gathers a reply before it passes it on would defeat the purpose.
-    let unbuffered = HeaderName::from_static("x-accel-buffering");
-    response.headers_mut().insert(unbuffered, HeaderValue::from_static("no"));
-    Ok(response)
+    Ok(sse::reply(events(watcher, permit)))
 }
 
 /// A stream's events. Who does not read them is left by the connection, whose writing has its bound.

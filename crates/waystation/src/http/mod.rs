@@ -28,6 +28,7 @@ mod room;
 mod runs;
 mod secrets;
 mod service;
+mod sse;
 mod status;
 mod triggers;
 mod watch;

@@ -4,9 +4,8 @@
 use std::convert::Infallible;
 use std::time::Duration;
 
-use axum::http::{HeaderName, HeaderValue};
-use axum::response::sse::{Event, KeepAlive, Sse};
-use axum::response::{IntoResponse, Response};
+use axum::response::Response;
+use axum::response::sse::Event;
 use futures_util::{Stream, StreamExt, pin_mut, stream};
 use serde_json::{Value, json};
 use tokio::sync::{OwnedSemaphorePermit, broadcast, mpsc};
@@ -18,10 +17,11 @@ use waystation_core::run::Run;
 use waystation_engine::driver::Engine;
 use waystation_engine::id::RunId;
 use waystation_engine::limits::TOKENS_BEHIND;
-use waystation_engine::node::context::Token;
+use waystation_engine::node::context::{Token, next_token};
 
 use super::Context;
 use super::room::Room;
+use super::sse;
 
 /// The least time between two statuses: what changes meanwhile is told at once.
 const PACE: Duration = Duration::from_millis(100);
@@ -32,8 +32,6 @@ const EVENTS_WAITING: usize = 1;
 const READER_PATIENCE: Duration = Duration::from_secs(30);
 /// How often a run that sleeps in the store is looked at.
 const ASLEEP: Duration = Duration::from_secs(1);
-/// How often a silent stream shows that it is there, to whatever stands between.
-const KEEP_ALIVE: Duration = Duration::from_secs(15);
 
 /// The stream of a run that has come this far. Refuses when too many are watched.
 pub(super) fn stream(context: &Context, id: RunId, run: Run) -> Result<Response, Error> {
@@ -45,12 +43,7 @@ pub(super) fn stream(context: &Context, id: RunId, run: Run) -> Result<Response,
     let tokens = engine.tokens(id);
     let watcher = Watcher { engine, id, run, tokens, results_told: 0, reader };
     tokio::spawn(watcher.work(place));
-    let sse = Sse::new(events(receiver)).keep_alive(KeepAlive::new().interval(KEEP_ALIVE));
-    let mut response = sse.into_response();
-    // A proxy that gathers a reply before it passes it on would defeat the purpose.
-    let unbuffered = HeaderName::from_static("x-accel-buffering");
-    response.headers_mut().insert(unbuffered, HeaderValue::from_static("no"));
-    Ok(response)
+    Ok(sse::reply(events(receiver)))
 }
 
 /// The room that an event takes is given back when the next one is asked for.
@@ -148,7 +141,7 @@ impl Watcher {
                     self.catch_up().await?;
                     (told_at, is_stale) = (Instant::now(), false);
                 }
-                token = next(&mut self.tokens) => {
+                token = next_token(&mut self.tokens) => {
                     // The journal tells of a step before its model is asked; this reader may be behind.
                     while self.is_ahead(&token) {
                         let Some(Ok(batch)) = entries.next().await else { break };
@@ -216,19 +209,6 @@ impl Watcher {
         let is_its = |item: &u32| self.run.program.item_node(*item) == Some(token.node);
         let place = begun.iter().position(is_its)?;
         Some((place + 1, begun[place]))
-    }
-}
-
-/// The next piece. One who listens too slowly misses some; the status has the whole answer later.
-async fn next(tokens: &mut Option<broadcast::Receiver<Token>>) -> Token {
-    use broadcast::error::RecvError;
-    loop {
-        let Some(receiver) = tokens else { return std::future::pending().await };
-        match receiver.recv().await {
-            Ok(token) => return token,
-            Err(RecvError::Lagged(_)) => {}
-            Err(RecvError::Closed) => *tokens = None,
-        }
     }
 }
 

@@ -7,8 +7,8 @@ use std::sync::Arc;
 
 use serde_json::{Map, Value, json};
 
-use super::job;
-use crate::entry::{Data, Ending, Entry, Fact, Outcome, Start, Timer};
+use super::{history, job};
+use crate::entry::{Ending, Entry, Fact, Outcome, Start, Timer};
 use crate::error::Failure;
 use crate::extract::bytes_about;
 use crate::limits::EVENT_VALUE_BYTES;
@@ -81,11 +81,6 @@ impl Projector {
     /// How many entries it has seen.
     pub fn entries_seen(&self) -> u32 {
         self.run.next_seq
-    }
-
-    /// What the run has come to.
-    pub fn run(&self) -> &Run {
-        &self.run
     }
 
     /// The events of the next entry, in order.
@@ -190,11 +185,10 @@ impl Projector {
                 ("node_waiting", Some(*node), data)
             }
             Fact::BodyStarted { node, body, .. } => {
-                let items = body.items.value().and_then(|items| items.as_array().map(Vec::len));
-                ("node_waiting", Some(*node), json!({ "items": items }))
+                ("node_waiting", Some(*node), json!({ "items": body.count() }))
             }
             Fact::ItemEnded { node, item, ending: Ending::Failed(failure), .. } => {
-                let message = format!("Item {item} failed: {}", failure.message);
+                let message = history::item_failed(*item, failure);
                 ("log", Some(*node), json!({ "level": "warning", "message": message }))
             }
             Fact::Logged { node, level, message } => {
@@ -258,8 +252,7 @@ impl Projector {
 
 fn started(start: &Start) -> Value {
     let mut data = json!({ "name": start.name, "version": start.version });
-    let Data::Value(input) = &start.input else { return data };
-    put_value(&mut data, "input_data", Some(input));
+    put_value(&mut data, "input_data", start.input.value().map(|input| &**input));
     put(&mut data, "trigger", start.trigger.as_deref().map(Value::from));
     put(&mut data, "retry_of", start.retry_of.as_deref().map(Value::from));
     data

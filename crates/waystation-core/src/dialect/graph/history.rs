@@ -1,6 +1,7 @@
 //! What a run's journal tells, line by line, for people.
 
 use crate::entry::{Ending, Entry, Fact, Level, Outcome};
+use crate::error::Failure;
 use crate::plan::{Node, NodeIndex};
 use crate::program::Program;
 use crate::time::rfc3339;
@@ -59,13 +60,11 @@ fn line(program: &Program, entry: &Entry) -> Option<Line> {
             (Some(node(of)), Level::Info, format!("Waiting{until}"))
         }
         Fact::BodyStarted { node: of, body, .. } => {
-            let count = body.items.value().and_then(|items| items.as_array().map(Vec::len));
-            let text = format!("Running {} items", count.unwrap_or_default());
+            let text = format!("Running {} items", body.count().unwrap_or_default());
             (Some(node(of)), Level::Info, text)
         }
         Fact::ItemEnded { node: of, item, ending: Ending::Failed(failure), .. } => {
-            let text = format!("Item {item} failed: {}", failure.message);
-            (Some(node(of)), Level::Warning, text)
+            (Some(node(of)), Level::Warning, item_failed(*item, failure))
         }
         Fact::Logged { node: of, level, message } => {
             (of.as_ref().map(node), *level, message.clone())
@@ -81,6 +80,11 @@ fn line(program: &Program, entry: &Entry) -> Option<Line> {
     }
     let node = about.map(|node| node.id.clone());
     Some(Line { at: entry.at, level, node, message })
+}
+
+/// What is said of an item that failed.
+pub(super) fn item_failed(item: u32, failure: &Failure) -> String {
+    format!("Item {item} failed: {}", failure.message)
 }
 
 fn started(node: &Node, attempt: u32) -> String {

@@ -295,7 +295,7 @@ impl Live {
     /// its items wake it.
     async fn fall_asleep(&mut self, handle: &Handle) -> Result<bool, Error> {
         let Some(wake_at) = self.wake_at().filter(|_| self.is_at_rest()) else { return Ok(false) };
-        if self.stored_wake != Some(wake_at) {
+        if !self.is_woken_by_store() {
             let awaits = self.children.values().copied().collect();
             let sleep = Sleep { run: self.id, batch: self.batch, wake_at, awaits };
             if !self.shared.store.sleep(sleep).await? {
@@ -419,7 +419,7 @@ impl Live {
         (sleep > SLEEP_IN_MEMORY).then_some(*at)
     }
 
-    /// Whether the store knows when to wake the run, from its last append.
+    /// Whether the store knows when to wake the run.
     fn is_woken_by_store(&self) -> bool {
         self.wake_at().is_some_and(|at| self.stored_wake == Some(at))
     }

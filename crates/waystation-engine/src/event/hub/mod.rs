@@ -30,7 +30,7 @@ use self::replay::{Replay, Sources};
 use crate::driver::plans::Plans;
 use crate::id::{RunId, now_ms};
 use crate::limits::{EVENT_PAGE, EVENT_READERS};
-use crate::node::context::Token;
+use crate::node::context::{Token, next_token};
 use crate::store::Store;
 
 /// The longest time between two deliveries to a watcher who shares a topic with many: what happens meanwhile
@@ -252,19 +252,6 @@ impl Hub {
             self.watched.fetch_sub(1, Ordering::Release);
         }
         is_unwatched
-    }
-}
-
-async fn next_token(tokens: &mut Option<broadcast::Receiver<Token>>) -> Token {
-    use broadcast::error::RecvError;
-    loop {
-        let Some(receiver) = tokens else { return std::future::pending().await };
-        match receiver.recv().await {
-            Ok(token) => return token,
-            // One who listens too slowly misses some; the journal has the whole answer.
-            Err(RecvError::Lagged(_)) => {}
-            Err(RecvError::Closed) => *tokens = None,
-        }
     }
 }
 

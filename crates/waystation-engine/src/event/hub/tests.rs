@@ -3,56 +3,23 @@
 use std::sync::Arc;
 
 use proptest::prelude::*;
-use serde_json::{Map, json};
+use serde_json::json;
 use tokio::sync::watch;
 use waystation_core::entry::{Entry, Fact, Level};
-use waystation_core::plan::{
-    Budget, Dialect, Join, Missing, Node, OnFailure, PLAN_FORMAT, Plan, Retry, Shape,
-};
+use waystation_core::plan::{Dialect, Plan};
 
 use super::*;
+use crate::driver::tests::{node, plan};
 use crate::limits::EVENTS_KEPT;
 use crate::store::conformance::{completed, ending, finished, first, new_run, next, started};
 use crate::store::memory::MemoryStore;
 use crate::store::sqlite::{Options, SqliteStore};
 use crate::store::{Append, NewRun, Status, Store};
 
-/// A plan whose one node nobody runs.
-fn plan() -> Vec<u8> {
-    let plan = Plan {
-        format: PLAN_FORMAT,
-        dialect: Dialect::Graph,
-        shape: Shape::Graph { edges: Vec::new() },
-        nodes: vec![node()],
-        results: Vec::new(),
-        variables: Map::new(),
-        missing: Missing::Fail,
-        on_failure: OnFailure::Stop,
-        deadline_ms: None,
-        webhook_url: None,
-        budget: Budget::default(),
-    };
-    serde_json::to_vec(&plan).unwrap()
-}
-
-fn node() -> Node {
-    Node {
-        id: "n".into(),
-        name: "n".into(),
-        kind: "set".into(),
-        config: json!({}),
-        outputs: Vec::new(),
-        join: Join::Every,
-        selections: Vec::new(),
-        retry: Retry { attempts: 1, delay_ms: 1 },
-        timeout_ms: 50,
-        hidden: false,
-        metadata: Map::new(),
-        condition: None,
-        needs: Vec::new(),
-        literal: Vec::new(),
-        body: None,
-    }
+/// A graph whose one node nobody runs.
+fn graph() -> Vec<u8> {
+    let plan = plan(vec![node(0, "set", json!({}))], true);
+    serde_json::to_vec(&Plan { dialect: Dialect::Graph, ..plan }).unwrap()
 }
 
 struct Scene {
@@ -79,7 +46,7 @@ impl Scene {
         let new_run = NewRun {
             workflow: "w".into(),
             dialect: Dialect::Graph,
-            plan_json: plan().into(),
+            plan_json: graph().into(),
             ..new_run()
         };
         let entries = vec![started(json!({}))];

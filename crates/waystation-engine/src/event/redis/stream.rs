@@ -13,8 +13,10 @@ use waystation_core::time::rfc3339;
 
 use super::RedisConfig;
 use super::transport::{Answer, Link};
+use super::writer::{BACKOFF_MAX, BACKOFF_MIN, IDLE_CHECK};
 use crate::event::hub::{FeedReader, Hub};
 use crate::id::now_ms;
+use crate::store::StoreError;
 
 /// The mark up to which all is in Redis.
 const SENT: &str = "redis.events";
@@ -24,10 +26,6 @@ const BASE: &str = "redis.events.base";
 const BATCH_EVENTS: usize = 128;
 /// Bytes of them, roughly.
 const BATCH_BYTES: usize = 1 << 20;
-const BACKOFF_MIN: Duration = Duration::from_millis(100);
-const BACKOFF_MAX: Duration = Duration::from_secs(5);
-/// A connection without work is looked after this often.
-const IDLE_CHECK: Duration = Duration::from_secs(5);
 /// What Redis says of an id that a stream has already, or has gone past.
 const KNOWN: &str = "equal or smaller";
 
@@ -79,7 +77,7 @@ impl Sender {
     /// Sends events over one connection for as long as it works.
     async fn serve(&mut self, backoff: &mut Duration) -> Result<std::convert::Infallible, String> {
         let mut link = self.config.transport.connect().await?;
-        let (base, sent) = self.marks().await?;
+        let (base, sent) = self.marks().await.map_err(|failed| failed.detail)?;
         let mut reader = FeedReader::new(sent);
         loop {
             let batch = self.batch(&mut reader, base).await?;
@@ -102,21 +100,19 @@ impl Sender {
 
     /// What the ids begin with, and the row up to which all is sent. Data that has never sent any begins
     /// with what happens from now on.
-    async fn marks(&self) -> Result<(u64, u64), String> {
+    async fn marks(&self) -> Result<(u64, u64), StoreError> {
+        let end = self.hub.store().feed_end().await?;
+        Ok((self.mark(BASE, now_ms()).await?, self.mark(SENT, end).await?))
+    }
+
+    /// A mark, put there if there is none.
+    async fn mark(&self, name: &str, first: u64) -> Result<u64, StoreError> {
         let store = self.hub.store();
-        let mut marks = [0; 2];
-        for (mark, name) in marks.iter_mut().zip([BASE, SENT]) {
-            let known = store.mark(name).await.map_err(|failed| failed.detail)?;
-            *mark = match (known, name) {
-                (Some(known), _) => known,
-                (None, BASE) => now_ms(),
-                (None, _) => store.feed_end().await.map_err(|failed| failed.detail)?,
-            };
-            if known.is_none() {
-                store.put_mark(name, *mark).await.map_err(|failed| failed.detail)?;
-            }
+        if let Some(known) = store.mark(name).await? {
+            return Ok(known);
         }
-        Ok(marks.into())
+        store.put_mark(name, first).await?;
+        Ok(first)
     }
 
     async fn batch(&self, reader: &mut FeedReader, base: u64) -> Result<Batch, String> {

@@ -81,13 +81,12 @@ impl Link {
     /// Writes outputs from the first on; answers for as many as it sent, at least one. An error means
     /// that Redis does not work just now, and that all of them may be sent again.
     pub(super) async fn write(&mut self, writes: &[Write]) -> Result<Vec<Answer>, String> {
-        match self {
-            Link::Protocol(connection) => write_pipeline(connection, writes).await,
-            Link::Rest(rest) => {
-                let wave = &writes[..distinct(writes)];
-                join_all(wave.iter().map(|write| rest.write(write))).await.into_iter().collect()
-            }
-        }
+        let Link::Rest(rest) = self else {
+            let commands: Vec<_> = writes.iter().map(set_command).collect();
+            return self.commands(&commands).await;
+        };
+        let wave = &writes[..distinct(writes)];
+        join_all(wave.iter().map(|write| rest.write(write))).await.into_iter().collect()
     }
 }
 
@@ -138,9 +137,9 @@ impl Link {
                 for command in commands {
                     command[1..].iter().fold(pipeline.cmd(&command[0]), |all, word| all.arg(word));
                 }
-                let replies: Vec<Result<redis::Value, RedisError>> =
+                let replies: Vec<Result<(), RedisError>> =
                     pipeline.query_async(connection).await.map_err(text)?;
-                replies.into_iter().map(|reply| answer(reply.map(drop))).collect()
+                replies.into_iter().map(answer).collect()
             }
             Link::Rest(rest) => rest.send_all(commands).await,
         }
@@ -159,19 +158,9 @@ fn answer(reply: Result<(), RedisError>) -> Result<Answer, String> {
     }
 }
 
-async fn write_pipeline(
-    connection: &mut MultiplexedConnection,
-    writes: &[Write],
-) -> Result<Vec<Answer>, String> {
-    let mut pipeline = redis::pipe();
-    pipeline.ignore_errors();
-    for write in writes {
-        let set = pipeline.cmd("SET").arg(&write.key).arg(write.value.to_string());
-        set.arg("EX").arg(EXPIRE_SECONDS);
-    }
-    let replies: Vec<Result<(), RedisError>> =
-        pipeline.query_async(connection).await.map_err(text)?;
-    replies.into_iter().map(answer).collect()
+fn set_command(write: &Write) -> Vec<String> {
+    let (value, expire) = (write.value.to_string(), EXPIRE_SECONDS.to_string());
+    vec!["SET".into(), write.key.clone(), value, "EX".into(), expire]
 }
 
 /// How many of the first writes may be under way together: those with one key have to keep their order.
@@ -215,9 +204,23 @@ impl Rest {
     }
 
     async fn write(&self, write: &Write) -> Result<Answer, String> {
-        let expire = EXPIRE_SECONDS.to_string();
-        let set = json!(["SET", write.key, write.value.to_string(), "EX", expire]);
-        Ok(self.send(&set, 0).await?.map(drop))
+        Ok(self.send(&json!(set_command(write)), 0).await?.map(drop))
+    }
+
+    /// The answer to a request, with results of so many bytes at the most. An error means that nobody
+    /// answers for Redis just now.
+    async fn post(
+        &self,
+        url: Url,
+        body: &Value,
+        most: usize,
+    ) -> Result<(StatusCode, Vec<u8>), String> {
+        let request = self.client.post(url).json(body);
+        let request = request.header(AUTHORIZATION, self.authorization.clone());
+        let response = request.send().await.map_err(|error| text(error.without_url()))?;
+        let status = response.status();
+        let body = read_body(response, ANSWER_BYTES_MAX + most).await?;
+        if passes(status) { Err(format!("HTTP {status}")) } else { Ok((status, body)) }
     }
 
     /// Sends commands in order. An error means that nobody answers for Redis just now.
@@ -226,14 +229,8 @@ impl Rest {
         if let Ok(mut path) = url.path_segments_mut() {
             path.pop_if_empty().push("pipeline");
         }
-        let request = self.client.post(url).json(commands);
-        let request = request.header(AUTHORIZATION, self.authorization.clone());
-        let response = request.send().await.map_err(|error| text(error.without_url()))?;
-        let status = response.status();
-        let body = read_body(response, ANSWER_BYTES_MAX + commands.len() * ANSWER_BYTES).await?;
-        if passes(status) {
-            return Err(format!("HTTP {status}"));
-        }
+        let most = commands.len() * ANSWER_BYTES;
+        let (status, body) = self.post(url, &json!(commands), most).await?;
         let answers: Vec<Value> = serde_json::from_slice(&body)
             .map_err(|_| format!("HTTP {status} without the answers of Redis"))?;
         let answer = |answer: &Value| match answer.get("error").and_then(Value::as_str) {
@@ -249,14 +246,7 @@ impl Rest {
     /// Sends a command whose result has so many bytes at the most. An error means that nobody answers
     /// for Redis just now.
     async fn send(&self, command: &Value, most: usize) -> Result<Answer<Value>, String> {
-        let request = self.client.post(self.url.clone()).json(command);
-        let request = request.header(AUTHORIZATION, self.authorization.clone());
-        let response = request.send().await.map_err(|error| text(error.without_url()))?;
-        let status = response.status();
-        let body = read_body(response, ANSWER_BYTES_MAX + most).await?;
-        if passes(status) {
-            return Err(format!("HTTP {status}"));
-        }
+        let (status, body) = self.post(self.url.clone(), command, most).await?;
         let mut answer: Value = serde_json::from_slice(&body).unwrap_or_default();
         let result = answer.get_mut("result").map(Value::take);
         match (answer.get("error").and_then(Value::as_str), result) {

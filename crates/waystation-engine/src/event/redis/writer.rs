@@ -13,12 +13,12 @@ use super::{Ledger, RedisConfig, Settled, Write};
 const BATCH_WRITES_MAX: usize = 256;
 /// Bytes sent together, so that a batch has a chance to be through before the reply is due.
 const BATCH_BYTES_MAX: usize = 1 << 20;
-const BACKOFF_MIN: Duration = Duration::from_millis(100);
-const BACKOFF_MAX: Duration = Duration::from_secs(5);
+pub(super) const BACKOFF_MIN: Duration = Duration::from_millis(100);
+pub(super) const BACKOFF_MAX: Duration = Duration::from_secs(5);
 /// How often one output may break a connection that worked until then; it must not stop all others.
 const BREAKS_PER_WRITE: u32 = 3;
 /// A connection without work is looked after this often, so that the status stays true.
-const IDLE_CHECK: Duration = Duration::from_secs(5);
+pub(super) const IDLE_CHECK: Duration = Duration::from_secs(5);
 
 pub(super) struct Writer {
     transport: Transport,

@@ -7,7 +7,7 @@ use waystation_core::usage::Usage;
 
 use super::runs::{AWAKE, Table, dialect_number, dialect_of, next_batch, number};
 use super::sums::Ended;
-use super::writer::{Session, Written};
+use super::writer::{Failed, Session, Written};
 use super::{claims, feed, integer, spending, triggers, unsigned};
 use crate::id::RunId;
 use crate::limits;
@@ -64,11 +64,7 @@ pub(super) fn append(session: &mut Session, append: &Prepared) -> Written<()> {
         (Some(new), _) => start(session, append, new)?,
         (None, Some(finished)) => finish(session, append.run, table, finished)?,
         (None, None) if wake_at == append.wake_at => {}
-        (None, None) => {
-            let sql = format!("UPDATE {} SET wake_at = ?2 WHERE id = ?1", table.name());
-            let mut update = session.connection.prepare_cached(&sql)?;
-            update.execute(params![append.run.0, append.wake_at])?;
-        }
+        (None, None) => set_wake(&session.connection, table, append.run, append.wake_at)?,
     }
     if is_graph && matches!(table, Table::Runs) {
         let entries = (append.first_seq, append.entries.count);
@@ -250,15 +246,23 @@ pub(super) fn sleep(connection: &Connection, sleep: &Sleep) -> Written<bool> {
             return Ok(false);
         }
     }
-    for table in Table::BOTH {
-        let sql =
-            format!("UPDATE {} SET wake_at = ?2 WHERE id = ?1 AND finished IS NULL", table.name());
-        let wake_at = integer(*wake_at).max(AWAKE + 1);
-        if connection.prepare_cached(&sql)?.execute([run.0, wake_at])? > 0 {
-            return Ok(true);
-        }
-    }
-    Ok(false)
+    let place = match unfinished(connection, *run) {
+        Err(Failed::Refused(_)) => return Ok(false),
+        found => found?,
+    };
+    set_wake(connection, place.table, *run, integer(*wake_at).max(AWAKE + 1))?;
+    Ok(true)
+}
+
+fn set_wake(
+    connection: &Connection,
+    table: Table,
+    run: RunId,
+    wake_at: i64,
+) -> rusqlite::Result<()> {
+    let sql = format!("UPDATE {} SET wake_at = ?2 WHERE id = ?1", table.name());
+    connection.prepare_cached(&sql)?.execute(params![run.0, wake_at])?;
+    Ok(())
 }
 
 /// A parent that sleeps is due from the moment on at which its child ends.
