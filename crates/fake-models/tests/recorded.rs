@@ -90,7 +90,9 @@ fn anthropic() -> Vec<Case> {
 }
 
 fn folder(service: &str) -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("../../testdata/models").join(service)
+    // Where the checkout is now: build output may be shared by several.
+    let here = std::env::var("CARGO_MANIFEST_DIR").unwrap();
+    Path::new(&here).join("../../testdata/models").join(service)
 }
 
 /// What every request has, unless the case says otherwise.

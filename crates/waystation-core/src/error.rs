@@ -126,10 +126,14 @@ codes! {
     RunEnded = "run_ended", Conflict, None;
     /// The request contradicts what is already there.
     Conflict = "conflict", Conflict, None;
+    /// The caller has not said who it is, or not truly.
+    Unauthorized = "unauthorized", Unauthorized, Some("send a key as x-api-key or as Authorization: Bearer, or a token as the latter");
     /// A signature is missing or does not match.
     SignatureInvalid = "signature_invalid", Unauthorized, Some("sign with the shared webhook secret, and check the sender's clock");
     /// Every place for running work is taken.
     Busy = "busy", Unavailable, Some("try again shortly; WAYSTATION_MAX_RUNS raises the bound");
+    /// The caller has asked for it too often.
+    RateLimited = "rate_limited", Unavailable, None;
     /// The server is going down; acknowledged runs resume at the next start.
     ShuttingDown = "shutting_down", Unavailable, Some("the run goes on when the server is back; ask for it by its id");
     /// The store refused or failed an operation.

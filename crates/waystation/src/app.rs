@@ -20,9 +20,9 @@ use waystation_engine::secret::{Sealer, Vault};
 use waystation_engine::store::Store;
 use waystation_engine::store::sqlite::{Options, SqliteStore};
 
+use crate::auth::Auth;
 use crate::config::Config;
 use crate::links;
-use crate::origins::Origins;
 use crate::workflows::Shelf;
 
 /// The command, for this program alone, that makes a process a sandbox worker.
@@ -46,8 +46,8 @@ pub struct App {
     pub workflow_engine_url: Option<String>,
     /// How others reach this server.
     pub public_url: Option<String>,
-    /// Pages of other origins that may use the open routes.
-    pub cors_origins: Origins,
+    /// Tells who calls.
+    pub auth: Arc<Auth>,
     /// The largest request body.
     pub body_bytes_max: usize,
     /// The most steps of a definition.
@@ -63,6 +63,7 @@ impl App {
     pub async fn open(config: Config, is_resident: bool) -> Result<App, Error> {
         let store: Arc<dyn Store> = Arc::new(SqliteStore::open(&config.data, &Options::default())?);
         let vault = Arc::new(open_vault(&config, Arc::clone(&store)).await?);
+        let auth = Arc::new(Auth::load(config.auth, Arc::clone(&store)).await?);
         let Clients { confined: client, trusted: trusted_client } = clients(config.egress)?;
         let webhook_key = config.webhook_key.map(Arc::new);
         let providers = config.providers.setups.keys().cloned().collect();
@@ -116,7 +117,7 @@ impl App {
             webhook_key,
             workflow_engine_url: config.workflow_engine_url,
             public_url: config.public_url,
-            cors_origins: config.cors_origins,
+            auth,
             body_bytes_max: config.body_bytes_max,
             steps_max: config.steps_max,
             providers,
@@ -124,9 +125,11 @@ impl App {
         })
     }
 
-    /// Tells where this server listens, so that a URL of a path alone means it, and starts the engine.
-    pub async fn start(&self, address: SocketAddr) -> Result<(), Error> {
+    /// Tells where this server listens and what it knows its own steps by, so that a URL of a path alone
+    /// means it, and starts the engine.
+    pub async fn start(&self, address: SocketAddr, pass: &str) -> Result<(), Error> {
         self.client.set_own_address(address);
+        self.client.set_own_pass(pass);
         // Where a public address is said, that one stays.
         let _ = self.base_url.set(format!("http://{address}"));
         self.engine.start().await

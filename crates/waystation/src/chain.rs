@@ -10,11 +10,13 @@ use waystation_engine::driver::{Origin, Submission};
 use waystation_engine::provider::structured::check_schema;
 
 use crate::app::App;
+use crate::auth::principal::Scope;
 use crate::begin::{Begun, Refusal};
 
-/// Begins the run that a request body asks for, and waits until it is safe.
-pub async fn begin(app: &App, body: &str) -> Result<Begun, Refusal> {
+/// Begins the run that a request body asks for, if it may be in that namespace, and waits until it is safe.
+pub async fn begin(app: &App, scope: &Scope, body: &str) -> Result<Begun, Refusal> {
     let request = Request::parse(body).map_err(Refusal::Invalid)?;
+    scope.enter(&request.namespace)?;
     let definition = define(app, &request)?;
     let begun = submit(app, &request, &definition).await?;
     begun.submitted.finished.accepted().await?;
@@ -22,8 +24,9 @@ pub async fn begin(app: &App, body: &str) -> Result<Begun, Refusal> {
 }
 
 /// Begins as many runs as a request body asks for, all of them or none.
-pub async fn begin_batch(app: &App, body: &str) -> Result<Vec<Begun>, Refusal> {
+pub async fn begin_batch(app: &App, scope: &Scope, body: &str) -> Result<Vec<Begun>, Refusal> {
     let request = Request::parse(body).map_err(Refusal::Invalid)?;
+    scope.enter(&request.namespace)?;
     let (count, definition) = match (request.count(), define(app, &request)) {
         (Ok(count), definition) => (count, definition?),
         (Err(problem), definition) => {

@@ -1,6 +1,7 @@
 //! Settings: read from the environment once, checked, with defaults that are safe.
 
 use std::net::IpAddr;
+use std::num::NonZeroU32;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -15,14 +16,21 @@ use waystation_engine::provider::prices::Prices;
 use waystation_engine::provider::settings::ModelSettings;
 use waystation_engine::sandbox::python::component_directory;
 
+use crate::auth;
+use crate::http::{DoorSettings, Proxies};
 use crate::origins::Origins;
 
 /// Every setting of this program's own, for the check that none is misspelt.
 pub const OWN_NAMES: &[&str] = &[
     "WAYSTATION_CORS_ORIGINS",
+    "WAYSTATION_COSTLY_PER_MINUTE",
     "WAYSTATION_DATA",
     "WAYSTATION_EGRESS",
     "WAYSTATION_EGRESS_ALLOW",
+    "WAYSTATION_JWT_AUDIENCE",
+    "WAYSTATION_JWT_ISSUER",
+    "WAYSTATION_JWT_KEYS",
+    "WAYSTATION_JWT_ROLE",
     "WAYSTATION_LLM_CACHE_SECONDS",
     "WAYSTATION_MAX_BODY_BYTES",
     "WAYSTATION_MAX_NODES",
@@ -32,6 +40,7 @@ pub const OWN_NAMES: &[&str] = &[
     "WAYSTATION_MODEL_LIMITS",
     "WAYSTATION_MODEL_PRICES",
     "WAYSTATION_OPEN",
+    "WAYSTATION_OPEN_APIS",
     "WAYSTATION_PROVIDERS",
     "WAYSTATION_PUBLIC_URL",
     "WAYSTATION_PYTHON_COMPONENT",
@@ -42,6 +51,7 @@ pub const OWN_NAMES: &[&str] = &[
     "WAYSTATION_SECRET_KEY",
     "WAYSTATION_SHUTDOWN_SECONDS",
     "WAYSTATION_SQLITE_DIR",
+    "WAYSTATION_TRUSTED_PROXIES",
     "WAYSTATION_WEBHOOK_SECRET",
     "WAYSTATION_WORKFLOW_TOKENS",
     "WAYSTATION_WORKFLOW_USD",
@@ -49,6 +59,9 @@ pub const OWN_NAMES: &[&str] = &[
 
 /// No setting means anything beyond it, and sums with it stay in bounds.
 const NUMBER_MAX: usize = 1_000_000_000;
+
+/// How often each caller may do what is costly by default, a minute.
+const COSTLY_PER_MINUTE: usize = 120;
 
 /// Events of a workflow that Redis keeps by default.
 const REDIS_EVENTS: usize = 10_000;
@@ -78,8 +91,10 @@ pub struct Config {
     pub workflow_engine_url: Option<String>,
     /// How others reach this server.
     pub public_url: Option<String>,
-    /// Pages of other origins that may use the open routes.
-    pub cors_origins: Origins,
+    /// Who may call.
+    pub auth: auth::Settings,
+    /// How they are let in.
+    pub doors: DoorSettings,
     /// The largest request body.
     pub body_bytes_max: usize,
     /// The most steps of a definition.
@@ -125,8 +140,8 @@ impl Config {
                 .transpose()?,
             workflow_engine_url: web_url(lookup, "WORKFLOW_ENGINE_URL")?,
             public_url: web_url(lookup, "WAYSTATION_PUBLIC_URL")?,
-            cors_origins: Origins::parse(&text("WAYSTATION_CORS_ORIGINS").unwrap_or_default())
-                .map_err(|why| setting(&format!("WAYSTATION_CORS_ORIGINS: {why}")))?,
+            auth: auth::Settings::from_lookup(lookup)?,
+            doors: doors(lookup)?,
             body_bytes_max: number(lookup, "WAYSTATION_MAX_BODY_BYTES", 1_024, 8 << 20)?,
             steps_max: number(
                 lookup,
@@ -205,6 +220,20 @@ fn number(lookup: Lookup<'_>, name: &str, least: usize, default: usize) -> Resul
 fn retention(lookup: Lookup<'_>) -> Result<Option<Duration>, Error> {
     let days = number(lookup, "WAYSTATION_RETENTION_DAYS", 0, 30)? as u64;
     Ok((days > 0).then(|| Duration::from_secs(days * 24 * 3_600)))
+}
+
+/// How callers are let in.
+fn doors(lookup: Lookup<'_>) -> Result<DoorSettings, Error> {
+    let origins = lookup("WAYSTATION_CORS_ORIGINS").unwrap_or_default();
+    let origins = Origins::parse(&origins)
+        .map_err(|why| setting(&format!("WAYSTATION_CORS_ORIGINS: {why}")))?;
+    let costly = number(lookup, "WAYSTATION_COSTLY_PER_MINUTE", 0, COSTLY_PER_MINUTE)?;
+    Ok(DoorSettings {
+        origins,
+        proxies: Proxies::from_lookup(lookup)?,
+        // 0 counts nothing.
+        costly_per_minute: u32::try_from(costly).ok().and_then(NonZeroU32::new),
+    })
 }
 
 /// The length of the streams of events; 0 sends none.

@@ -2,6 +2,7 @@
 //!
 //! - [`config`]: settings, read once
 //! - [`origins`]: which web pages may use the routes that are open to browsers
+//! - [`auth`]: who calls, and what they may do
 //! - [`app`]: the program put together
 //! - [`begin`]: what it takes to begin a run, in every format
 //! - [`chain`]: what it takes to run an instruction chain, for HTTP and the command line
@@ -16,6 +17,7 @@
 //! - [`cli`]: commands, one file each
 
 pub mod app;
+pub mod auth;
 pub mod begin;
 pub mod blocks;
 pub mod chain;

@@ -8,11 +8,13 @@ use waystation_engine::driver::plans::{Definition, source_key};
 use waystation_engine::driver::{Origin, Submission};
 
 use crate::app::App;
+use crate::auth::principal::Scope;
 use crate::begin::{Begun, Refusal};
 
-/// Begins the run that a request body asks for.
-pub async fn begin(app: &App, body: &str) -> Result<Begun, Refusal> {
+/// Begins the run that a request body asks for, if it may be in that namespace.
+pub async fn begin(app: &App, scope: &Scope, body: &str) -> Result<Begun, Refusal> {
     let request = Request::parse(body)?;
+    scope.enter(&request.namespace)?;
     let definition = define(app, &request)?;
     let producers = &definition.program.producers;
     let warnings = request.hidden(|name| producers.contains_key(name));
@@ -40,9 +42,9 @@ pub fn define(app: &App, request: &Request<'_>) -> Result<Arc<Definition>, Refus
     })
 }
 
-/// Runs a pipeline to its end and gives the reply of its format.
+/// Runs a pipeline of this program's own making to its end and gives the reply of its format.
 pub async fn execute(app: &App, body: &str) -> Result<Value, Refusal> {
-    let Begun { submitted, .. } = begin(app, body).await?;
+    let Begun { submitted, .. } = begin(app, &Scope::All, body).await?;
     let run = submitted.finished.wait().await?;
     Ok(reply::render(&run, &submitted.id.to_string()))
 }

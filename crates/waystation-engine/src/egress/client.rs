@@ -23,7 +23,11 @@ pub struct HttpClient {
     client: reqwest::Client,
     pub(super) resolver: Arc<CheckedResolver>,
     own_base: OnceLock<Url>,
+    own_pass: OnceLock<HeaderValue>,
 }
+
+/// The header by which requests to paths on this server show that they come from it.
+pub const PASS_HEADER: HeaderName = HeaderName::from_static("waystation-pass");
 
 /// What to send.
 #[derive(Clone)]
@@ -91,7 +95,7 @@ impl HttpClient {
             tracing::warn!(%error, "no system certificates for TLS; using the built-in ones");
             builder().tls_backend_preconfigured(built_in_tls()).build()
         })?;
-        Ok(HttpClient { client, resolver, own_base: OnceLock::new() })
+        Ok(HttpClient { client, resolver, own_base: OnceLock::new(), own_pass: OnceLock::new() })
     }
 
     /// Tells where this server listens, so that a URL of a path alone means it. The first call counts.
@@ -103,6 +107,14 @@ impl HttpClient {
         };
         if let Ok(base) = Url::parse(&format!("http://{}/", SocketAddr::new(ip, address.port()))) {
             self.own_base.get_or_init(|| base);
+        }
+    }
+
+    /// Tells by what this server knows requests to its own paths. The first call counts.
+    pub fn set_own_pass(&self, pass: &str) {
+        if let Ok(mut pass) = HeaderValue::from_str(pass) {
+            pass.set_sensitive(true);
+            self.own_pass.get_or_init(|| pass);
         }
     }
 
@@ -161,6 +173,9 @@ impl HttpClient {
         }
         let mut request = reqwest::Request::new(hop.method.clone(), hop.url.clone());
         *request.headers_mut() = hop.headers.clone();
+        if let Some(pass) = self.own_pass.get().filter(|_| hop.is_own) {
+            request.headers_mut().insert(PASS_HEADER, pass.clone());
+        }
         *request.body_mut() = hop.body.clone().map(Into::into);
         // Some services wait for a body or refuse the request unless told that there is none.
         if hop.body.is_none() && matches!(hop.method, Method::POST | Method::PUT | Method::PATCH) {

@@ -25,7 +25,7 @@ pub(crate) mod testing;
 pub(crate) mod tls;
 
 pub(crate) use client::install_tls;
-pub use client::{HttpClient, Request};
+pub use client::{HttpClient, PASS_HEADER, Request};
 pub use error::SendError;
 pub use incoming::{Incoming, Response};
 pub use policy::{Policy, Reach, Refusal};

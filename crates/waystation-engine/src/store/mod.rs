@@ -1,7 +1,7 @@
 //! The journal and everything else that lasts, behind one trait that every backend passes the same
 //! suite for.
 //!
-//! - `run`, `feed`, `workflow`, `trigger`, `tally`: what lasts and the part of the trait for it; webhook
+//! - `run`, `feed`, `workflow`, `trigger`, `tally`, `key`: what lasts and the part of the trait for it; webhook
 //!   cursors, secrets, blocks, notifications and answers are here
 //! - [`sqlite`]: the embedded store, one file on one machine
 //! - `memory`: a second backend, for tests
@@ -13,6 +13,7 @@ pub(crate) mod codec;
 pub(crate) mod conformance;
 mod feed;
 mod histogram;
+mod key;
 #[cfg(test)]
 pub(crate) mod memory;
 mod run;
@@ -31,6 +32,7 @@ use crate::id::RunId;
 
 pub use self::feed::{FeedRow, FeedStore};
 pub use self::histogram::Histogram;
+pub use self::key::{KeyRow, KeyStore};
 pub use self::run::{
     Append, ChildPlace, ChildRow, Claim, Finished, Fired, NewRun, RunFilter, RunRow, RunStore,
     Sleep, Status,
@@ -186,7 +188,7 @@ pub struct Progress {
 /// Everything that lasts. Every write returns once it is durable.
 #[async_trait]
 pub trait Store:
-    RunStore + FeedStore + DefinitionStore + TriggerStore + TallyStore + 'static
+    RunStore + FeedStore + DefinitionStore + TriggerStore + TallyStore + KeyStore + 'static
 {
     /// Deletes runs that began and ended before a moment, oldest first, with all that only they need;
     /// gives the space back. Answers how many went; at most `limit`. Children stay as long as their

@@ -9,7 +9,8 @@ use super::listen::{Listen, start_logging};
 use super::signals::Stop;
 use super::{Outcome, read_config, terminal};
 use crate::app::http_client;
-use crate::http::{self, Gate};
+use crate::auth::Auth;
+use crate::http::{self, Doors};
 
 #[derive(Args)]
 pub(super) struct Endpoint {
@@ -22,14 +23,17 @@ impl Endpoint {
     pub(super) async fn execute(self, data: PathBuf) -> Outcome {
         start_logging()?;
         let mut signals = Stop::listen()?;
-        let local = self.listen.check()?;
-        let config = read_config(data, local)?;
+        let is_local = self.listen.is_local();
+        let config = read_config(data, is_local)?;
+        let auth = Arc::new(Auth::without_keys(config.auth));
+        self.listen.check(&auth)?;
         let client = Arc::new(http_client(config.egress)?);
         let (listener, address) = self.listen.open().await?;
         terminal::say(&format!("Endpoint worker listens on http://{address}  (Ctrl-C stops it)"));
 
-        let gate = Gate::new(local, config.cors_origins);
-        let router = http::endpoint_server(client, config.body_bytes_max, &gate);
+        let (token, pass) = ("".into(), "".into());
+        let doors = Doors { auth, settings: config.doors, is_local, token, pass };
+        let router = http::endpoint_server(client, config.body_bytes_max, doors);
         let connections = http::serve(listener, router, signals.requested()).await;
         terminal::say("Stopping: calls under way may finish  (Ctrl-C again stops at once)");
         tokio::select! {

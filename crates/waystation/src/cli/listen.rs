@@ -8,6 +8,7 @@ use tokio::net::TcpListener;
 use waystation_core::error::{Code, Error};
 
 use super::terminal;
+use crate::auth::Auth;
 use crate::config::is_local;
 use crate::http;
 
@@ -20,23 +21,28 @@ pub(super) struct Listen {
     /// The port to listen on; 0 picks a free one.
     #[arg(long, env = "PORT", default_value_t = 8080)]
     port: u16,
-    /// Serve other machines although callers are not asked who they are.
+    /// Serve other machines also where callers are not asked who they are.
     #[arg(long, env = "WAYSTATION_OPEN", value_parser = BoolishValueParser::new())]
     open: bool,
 }
 
 impl Listen {
-    /// Whether only this machine will reach the server. Others have to be asked for.
-    pub(super) fn check(&self) -> Result<bool, Error> {
-        let local = is_local(&self.host);
-        if local || self.open {
-            return Ok(local);
+    /// Whether only this machine will reach the server.
+    pub(super) fn is_local(&self) -> bool {
+        is_local(&self.host)
+    }
+
+    /// Refuses to serve other machines without asking who calls, unless that is wanted.
+    pub(super) fn check(&self, auth: &Auth) -> Result<(), Error> {
+        if self.is_local() || self.open || auth.is_on() {
+            return Ok(());
         }
         let text = format!(
             "{} can be reached by other machines, and callers are not asked who they are",
             self.host
         );
-        let hint = "listen on 127.0.0.1, or add --open where the network keeps others out";
+        let hint = "listen on 127.0.0.1, make a key with `waystation key create` or set JWT_SECRET, \
+                    or add --open where the network keeps others out";
         Err(Error::new(Code::SettingInvalid, text).with_hint(hint))
     }
 

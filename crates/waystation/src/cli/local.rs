@@ -63,6 +63,7 @@ impl Server {
     pub(super) fn pieces(&self, id: &str) -> impl Stream<Item = Piece> {
         let mut request = Request::new(Method::GET, format!("{}/?instanceId={id}", self.base));
         request.headers.insert("accept", HeaderValue::from_static("text/event-stream"));
+        request.headers.insert(TOKEN_HEADER, self.token.clone());
         let opened = self.client.open(request, ANSWER_BYTES);
         let events = stream::once(opened).filter_map(async |incoming| {
             let incoming = incoming.ok().filter(|incoming| incoming.status.is_success())?;

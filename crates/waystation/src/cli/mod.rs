@@ -6,6 +6,7 @@ mod endpoint;
 mod generate;
 mod graph;
 mod inputs;
+mod key;
 mod listen;
 mod local;
 mod models;
@@ -17,6 +18,7 @@ mod serve;
 mod signals;
 mod summary;
 mod terminal;
+mod token;
 mod validate;
 mod workflow;
 
@@ -62,6 +64,11 @@ enum Command {
     /// Keep secrets that steps use as {{secrets.NAME}}.
     #[command(subcommand)]
     Secret(secret::Secret),
+    /// Make, list and revoke the keys by which callers say who they are.
+    #[command(subcommand)]
+    Key(key::Key),
+    /// Make a signed token (JWT) by which a caller says who it is.
+    Token(token::NewToken),
     /// List, show, cancel and retry runs.
     #[command(subcommand)]
     Runs(runs::Runs),
@@ -157,6 +164,8 @@ async fn dispatch(arguments: Arguments) -> Outcome {
         Command::Graph(graph) => graph.execute(&read_config(data, true)?),
         Command::Models(models) => models.execute(read_config(data, true)?).await,
         Command::Secret(secret) => secret.execute(read_config(data, true)?).await,
+        Command::Key(key) => key.execute(&read_config(data, true)?).await,
+        Command::Token(token) => token.execute(read_config(data, true)?),
         Command::Runs(runs) => runs.execute(read_config(data, true)?).await,
         Command::Workflow(workflow) => workflow.execute(read_config(data, true)?).await,
         Command::Generate(generate) => generate.execute(read_config(data, true)?).await,

@@ -16,6 +16,7 @@ use waystation_core::error::{Code, Error};
 use waystation_core::run::Run;
 use waystation_engine::id::RunId;
 use waystation_engine::node::context::Token;
+use waystation_engine::secret::new_token;
 
 use super::definition::Format;
 use super::inputs::{INPUT, WORKFLOW, object, streamed, with_inputs};
@@ -24,8 +25,9 @@ use super::progress::Progress;
 use super::workflow::refused;
 use super::{Failed, Outcome, read_config, read_file, signals, summary, terminal};
 use crate::app::App;
+use crate::auth::principal::Scope;
 use crate::begin::{Begun, Refusal};
-use crate::http::{self, Context};
+use crate::http::{self, Context, DoorSettings, Doors};
 use crate::view::{self, Seen};
 use crate::{chain, pipeline, workflows};
 
@@ -173,8 +175,8 @@ async fn follow(
 
 async fn begin(app: &App, format: Format, body: &str) -> Result<Begun, Failed> {
     let begun = match format {
-        Format::Pipeline => pipeline::begin(app, body).await,
-        Format::Instructions => chain::begin(app, body).await,
+        Format::Pipeline => pipeline::begin(app, &Scope::All, body).await,
+        Format::Instructions => chain::begin(app, &Scope::All, body).await,
         Format::Workflow => return begin_workflow(app, body).await,
     };
     begun.map_err(|refusal| match refusal {
@@ -216,9 +218,12 @@ pub(super) async fn listen(app: &Arc<App>) -> Result<(), Error> {
     let (listener, address) = http::listen("127.0.0.1", 0).await.map_err(|error| {
         Error::new(Code::Internal, format!("cannot listen on 127.0.0.1: {error}"))
     })?;
-    app.start(address).await?;
-    let context = Context::new(Arc::clone(app), None, true);
-    tokio::spawn(http::serve(listener, http::router(context), std::future::pending()));
+    let (token, pass): (Arc<str>, Arc<str>) = ("".into(), new_token().into());
+    app.start(address, &pass).await?;
+    let (auth, settings) = (Arc::clone(&app.auth), DoorSettings::default());
+    let doors = Doors { auth, settings, is_local: true, token, pass };
+    let router = http::router(Context::new(Arc::clone(app), None), doors);
+    tokio::spawn(http::serve(listener, router, std::future::pending()));
     Ok(())
 }
 

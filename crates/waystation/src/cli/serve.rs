@@ -11,12 +11,13 @@ use clap::Args;
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
 use serde_json::json;
 use waystation_core::error::{Code, Error};
+use waystation_engine::secret::new_token;
 
 use super::listen::{Listen, start_logging};
 use super::signals::Stop;
 use super::{Outcome, read_config, terminal};
 use crate::app::App;
-use crate::http::{self, Context};
+use crate::http::{self, Context, Doors};
 
 /// The file in the data directory that tells other commands where the server listens.
 pub(super) const ADDRESS_FILE: &str = "server.json";
@@ -38,19 +39,25 @@ impl Serve {
     pub(super) async fn execute(self, data: PathBuf) -> Outcome {
         start_logging()?;
         let mut signals = Stop::listen()?;
-        let local = self.listen.check()?;
-        let config = read_config(data.clone(), local)?;
-        let grace = config.shutdown_grace;
+        let is_local = self.listen.is_local();
+        let mut config = read_config(data.clone(), is_local)?;
+        let (grace, settings) = (config.shutdown_grace, std::mem::take(&mut config.doors));
         let metrics = start_metrics()?;
         let (listener, address) = self.listen.open().await?;
         let app = Arc::new(App::open(config, true).await?);
-        app.start(address).await?;
-        let context = Context::new(Arc::clone(&app), Some(metrics), local);
-        let _address_file = AddressFile::write(&data, &address.to_string(), &context);
+        self.listen.check(&app.auth)?;
+        let (token, pass): (Arc<str>, Arc<str>) = (new_token().into(), new_token().into());
+        app.start(address, &pass).await?;
+        let context = Context::new(Arc::clone(&app), Some(metrics));
+        let instance = context.instance();
+        let _address_file = AddressFile::write(&data, &address.to_string(), instance, &token);
+        let auth = Arc::clone(&app.auth);
+        let doors = Doors { auth, settings, is_local, token, pass };
         tracing::info!(%address, data = %data.display(), "listening");
         terminal::say(&format!("Waystation listens on http://{address}  (Ctrl-C stops it)"));
 
-        let connections = http::serve(listener, http::router(context), signals.requested()).await;
+        let connections =
+            http::serve(listener, http::router(context, doors), signals.requested()).await;
         tracing::info!("shutting down");
         terminal::say(
             "Stopping: steps under way may finish, the rest resumes at the next start  \
@@ -81,10 +88,9 @@ fn start_metrics() -> Result<PrometheusHandle, Error> {
 struct AddressFile(PathBuf);
 
 impl AddressFile {
-    /// Only the user who runs the server may read it: it holds the token for setting secrets.
-    fn write(data: &Path, address: &str, context: &Context) -> AddressFile {
+    /// Only the user who runs the server may read it: whoever shows the token may do all that an admin may.
+    fn write(data: &Path, address: &str, instance: &str, token: &str) -> AddressFile {
         let path = data.join(ADDRESS_FILE);
-        let (instance, token) = (context.instance(), context.token());
         let text = json!({ "address": address, "instance": instance, "token": token });
         // One that a killed server left may be open to others.
         let _ = std::fs::remove_file(&path);

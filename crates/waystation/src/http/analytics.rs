@@ -1,8 +1,7 @@
 //! `/api/v1/analytics`: how stored workflows fare, out of sums that are kept day by day.
 
+use axum::Json;
 use axum::extract::State;
-use axum::routing::get;
-use axum::{Json, Router};
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 use waystation_core::error::Error;
@@ -15,15 +14,19 @@ use waystation_engine::store::{
 use super::Context;
 use super::detail::Detail;
 use super::extract::Query;
+use super::route::{Routes, VIEW};
+use crate::auth::Api;
 
 /// Days that are looked at where nothing is said.
 const DAYS: u64 = 30;
 const DAY_MS: u64 = 86_400_000;
 
-pub(super) fn routes() -> Router<Context> {
-    Router::new()
-        .route("/api/v1/analytics/workflows", get(workflows))
-        .route("/api/v1/analytics/jobs", get(jobs))
+pub(super) fn routes() -> Routes {
+    Routes::of(Api::Service).get("/api/v1/analytics/workflows", VIEW, workflows).get(
+        "/api/v1/analytics/jobs",
+        VIEW,
+        jobs,
+    )
 }
 
 #[derive(Deserialize)]

@@ -1,10 +1,9 @@
 //! Blocks of a namespace, and pipelines made of them.
 
+use axum::Json;
 use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
-use axum::routing::{get, post};
-use axum::{Json, Router};
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 use waystation_core::error::{Code, Error};
@@ -15,16 +14,24 @@ use super::Context;
 use super::body::Body;
 use super::extract::{Path, Query};
 use super::reply::{Failed, error_body};
+use super::route::{Access, Place, Routes};
+use crate::auth::Api;
+use crate::auth::principal::Role;
 use crate::blocks::{self, ExecuteFailed};
 
 /// Blocks in one page, at the most.
 const PAGE_MAX: usize = 200;
 
-pub(super) fn routes() -> Router<Context> {
-    Router::new()
-        .route("/namespaces/{ns}/blocks", get(list).post(create))
-        .route("/namespaces/{ns}/blocks/{id}", get(show).put(replace).delete(remove))
-        .route("/namespaces/{ns}/workflows/{workflow_id}/execute", post(execute))
+pub(super) fn routes() -> Routes {
+    let [view, run, edit] =
+        [Role::Viewer, Role::Runner, Role::Editor].map(|role| Access::of(role, Place::Path));
+    Routes::of(Api::Pipelines)
+        .get("/namespaces/{ns}/blocks", view, list)
+        .post("/namespaces/{ns}/blocks", edit, create)
+        .get("/namespaces/{ns}/blocks/{id}", view, show)
+        .put("/namespaces/{ns}/blocks/{id}", edit, replace)
+        .delete("/namespaces/{ns}/blocks/{id}", edit, remove)
+        .post("/namespaces/{ns}/workflows/{workflow_id}/execute", run, execute)
 }
 
 #[derive(Deserialize)]

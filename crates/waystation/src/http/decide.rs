@@ -1,11 +1,9 @@
 //! `/decide/…`: a signed link by which somebody ends the wait of a run. Opening it shows what is asked;
 //! only sending the form decides, for mail programs open links by themselves.
 
-use axum::Router;
 use axum::extract::State;
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use axum::routing::get;
 use serde_json::{Value, json};
 use waystation_core::error::{Code, Error};
 use waystation_core::scheduler::NodeStatus;
@@ -15,10 +13,17 @@ use super::Context;
 use super::body::Body;
 use super::detail::Detail;
 use super::extract::Path;
+use super::route::{Access, Routes};
+use crate::auth::Api;
 use crate::links::{Ticket, open};
 
-pub(super) fn routes() -> Router<Context> {
-    Router::new().route("/decide/{ticket}", get(ask).post(decide))
+/// A ticket is signed, and whoever has it may decide.
+pub(super) fn routes() -> Routes {
+    Routes::of(Api::Service).get("/decide/{ticket}", Access::OPEN, ask).post(
+        "/decide/{ticket}",
+        Access::OPEN,
+        decide,
+    )
 }
 
 async fn ask(State(context): State<Context>, Path(text): Path<String>) -> Result<Response, Detail> {

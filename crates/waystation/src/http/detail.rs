@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use waystation_core::dialect::graph::issue::Issue;
 use waystation_core::error::{Code, Error, Kind};
 
-use super::reply::{Failed, status_of};
+use super::reply::{CHALLENGE, Failed, status_of};
 use crate::workflows::Refusal;
 
 /// An error on its way to the caller.
@@ -97,6 +97,7 @@ impl IntoResponse for Detail {
             StatusCode::PAYLOAD_TOO_LARGE => {
                 (status, [(header::CONNECTION, "close")], Json(body)).into_response()
             }
+            StatusCode::UNAUTHORIZED => (status, [CHALLENGE], Json(body)).into_response(),
             _ => (status, Json(body)).into_response(),
         }
     }

@@ -3,22 +3,25 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use axum::Json;
 use axum::extract::{OriginalUri, State};
 use axum::http::{HeaderMap, Method, StatusCode};
-use axum::routing::any;
-use axum::{Json, Router};
 use serde_json::{Value, json};
 
 use super::Context;
 use super::body::Body;
 use super::extract::Query;
 use super::reply::Failed;
+use super::route::{Access, Place, Routes};
+use crate::auth::Api;
+use crate::auth::principal::Role;
 
 /// The longest delay that a request may ask for.
 const DELAY_MAX: Duration = Duration::from_secs(60);
 
-pub(super) fn routes() -> Router<Context> {
-    Router::new().route("/echo", any(echo))
+pub(super) fn routes() -> Routes {
+    let access = Access::of(Role::Viewer, Place::Nowhere).for_steps();
+    Routes::of(Api::Pipelines).any("/echo", access, echo)
 }
 
 /// `?only=json` answers with the body alone, `?status=503` with that status, `?delay_ms=300` later.

@@ -6,7 +6,6 @@ use std::sync::Arc;
 use axum::extract::{FromRef, State};
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use axum::routing::{MethodRouter, get};
 use axum::{Json, Router};
 use serde_json::{Value, json};
 use waystation_core::error::{Code, Error};
@@ -14,19 +13,34 @@ use waystation_engine::egress::HttpClient;
 use waystation_engine::worker::{Reply, Worker};
 
 use super::body::{Body, BytesMax};
-use super::cors::{self, Sendable};
+use super::cors::Sendable;
 use super::extract::Path;
-use super::guard::Gate;
-use super::reply::{Failed, no_such_route, status_of};
+use super::reply::{Failed, status_of};
+use super::route::{Access, Place, Routes};
+use super::{Doors, assemble};
+use crate::auth::Api;
+use crate::auth::principal::Role;
 
 /// Where a server has workers. They are all alike: callers use several to tell their calls apart.
-const PLACES: [&str; 4] = ["/endpoint-1", "/endpoint-2", "/endpoint-3", "/endpoints/{name}"];
+/// Beside each, where its samples are.
+const PLACES: [(&str, &str); 4] = [
+    ("/endpoint-1", "/endpoint-1/mock/{sample}"),
+    ("/endpoint-2", "/endpoint-2/mock/{sample}"),
+    ("/endpoint-3", "/endpoint-3/mock/{sample}"),
+    ("/endpoints/{name}", "/endpoints/{name}/mock/{sample}"),
+];
 
 /// What pages of other origins may send to them.
 const SENDABLE: Sendable = Sendable {
     methods: "GET, POST, PUT, PATCH, DELETE, OPTIONS",
     names: "Content-Type, Authorization",
+    names_with_credentials: "Content-Type, Authorization, X-API-Key",
 };
+
+/// A call is no more than what any step may do itself.
+const CALLS: Access = Access::of(Role::Editor, Place::Nowhere).for_steps();
+/// What is the same for everybody who may see something.
+const LOOKS: Access = Access::of(Role::Viewer, Place::Nowhere).for_steps();
 
 #[derive(Clone)]
 struct Desk {
@@ -47,27 +61,26 @@ impl FromRef<Desk> for BytesMax {
 }
 
 /// The workers of a server that does other things too.
-pub(super) fn routes<S>(client: Arc<HttpClient>, body_bytes_max: usize, gate: &Gate) -> Router<S> {
-    let mut router = Router::new();
-    for place in PLACES {
-        router = router.route(place, calls()).route(&format!("{place}/mock/{{sample}}"), samples());
+pub(super) fn routes<S>(client: Arc<HttpClient>, body_bytes_max: usize) -> Routes<S>
+where
+    S: Clone + Send + Sync + 'static,
+{
+    let mut routes = Routes::of(Api::Endpoints).open_to_pages(SENDABLE);
+    for (place, samples) in PLACES {
+        routes = routes.get(place, LOOKS, usage).post(place, CALLS, call);
+        routes = routes.get(samples, LOOKS, sample);
     }
-    cors::open(router, gate, SENDABLE).with_state(Desk::new(client, body_bytes_max))
+    routes.with_state(Desk::new(client, body_bytes_max))
 }
 
 /// A server that is a worker and nothing else.
-pub fn own_server(client: Arc<HttpClient>, body_bytes_max: usize, gate: &Gate) -> Router {
-    let router = Router::new().route("/", calls()).route("/mock/{sample}", samples());
-    let router = cors::open(router.fallback(no_such_route), gate, SENDABLE);
-    router.with_state(Desk::new(client, body_bytes_max))
-}
-
-fn calls() -> MethodRouter<Desk> {
-    get(usage).post(call)
-}
-
-fn samples() -> MethodRouter<Desk> {
-    get(sample)
+pub fn own_server(client: Arc<HttpClient>, body_bytes_max: usize, doors: Doors) -> Router {
+    let routes = Routes::of(Api::Endpoints)
+        .open_to_pages(SENDABLE)
+        .get("/", LOOKS, usage)
+        .post("/", CALLS, call)
+        .get("/mock/{sample}", LOOKS, sample);
+    assemble(routes, doors).with_state(Desk::new(client, body_bytes_max))
 }
 
 async fn call(State(desk): State<Desk>, headers: HeaderMap, body: Body) -> Response {

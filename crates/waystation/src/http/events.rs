@@ -7,7 +7,6 @@ use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::Router;
 use axum::extract::State;
 use axum::extract::ws::rejection::WebSocketUpgradeRejection;
 use axum::extract::ws::{CloseFrame, Message, WebSocket, WebSocketUpgrade, close_code};
@@ -26,9 +25,13 @@ use waystation_engine::event::hub::{News, Place, Told, Topic, Watcher};
 use waystation_engine::id::RunId;
 
 use super::Context;
+use super::access::Caller;
 use super::detail::Detail;
 use super::extract::{Path, Query};
-use super::{jobs, sse};
+use super::route::{self, Access, Routes, VIEW};
+use super::{jobs, runs, sse};
+use crate::auth::Api;
+use crate::auth::principal::Role;
 use crate::workflows;
 
 /// How long a reader may take for what is sent; then it is cut off, and may come again.
@@ -42,14 +45,18 @@ const MESSAGE_BYTES: usize = 4 << 10;
 /// Where a browser says what it has got.
 const LAST_EVENT_ID: HeaderName = HeaderName::from_static("last-event-id");
 
-pub(super) fn routes() -> Router<Context> {
-    Router::new()
-        .route("/ws/job/{id}", socket(Watched::Job))
-        .route("/ws/executions/{id}", socket(Watched::Run))
-        .route("/ws/workflow/{id}", socket(Watched::Workflow))
-        .route("/api/v1/jobs/{id}/events", stream_of(Watched::Job))
-        .route("/runs/{id}/events", stream_of(Watched::Run))
-        .route("/api/v1/workflows/{id}/events", stream_of(Watched::Workflow))
+pub(super) fn routes() -> Routes {
+    let stored = VIEW.by_query();
+    let told = Access::of(Role::Viewer, route::Place::Told).by_query();
+    let runs = Routes::of(Api::Own);
+    let runs = runs.get_by("/runs/{id}/events", told, stream_of(Watched::Run));
+    Routes::of(Api::Service)
+        .get_by("/ws/job/{id}", stored, socket(Watched::Job))
+        .get_by("/ws/executions/{id}", told, socket(Watched::Run))
+        .get_by("/ws/workflow/{id}", stored, socket(Watched::Workflow))
+        .get_by("/api/v1/jobs/{id}/events", stored, stream_of(Watched::Job))
+        .get_by("/api/v1/workflows/{id}/events", stored, stream_of(Watched::Workflow))
+        .merge(runs)
 }
 
 type Upgrade = Result<WebSocketUpgrade, WebSocketUpgradeRejection>;
@@ -77,14 +84,14 @@ enum Watched {
 }
 
 impl Watched {
-    /// The topic, if there is such a thing.
-    async fn topic(self, context: &Context, text: &str) -> Result<Topic, Detail> {
+    /// The topic, if there is such a thing that the caller may see.
+    async fn topic(self, context: &Context, caller: &Caller, text: &str) -> Result<Topic, Detail> {
         match self {
             Watched::Job => Ok(Topic::Run(jobs::find(context, text).await?.id)),
             Watched::Run => {
                 let unknown = format!("Execution with ID {text} not found");
                 let id: RunId = text.parse().map_err(|_| Error::new(Code::NotFound, unknown))?;
-                Ok(Topic::Run(context.app.engine.row(id).await?.id))
+                Ok(Topic::Run(runs::seen(context, caller, id).await?.id))
             }
             Watched::Workflow => {
                 let id = text.parse().map_err(|_| workflows::unknown(text))?;
@@ -96,17 +103,29 @@ impl Watched {
 }
 
 fn socket(watched: Watched) -> MethodRouter<Context> {
-    get(async move |State(context), Path(text): Path<String>, Query(from), upgrade| {
-        let topic = watched.topic(&context, &text).await?;
-        open_socket(&context, topic, &from, upgrade).await
-    })
+    get(
+        async move |State(context),
+                    caller: Caller,
+                    Path(text): Path<String>,
+                    Query(from),
+                    upgrade| {
+            let topic = watched.topic(&context, &caller, &text).await?;
+            open_socket(&context, topic, &from, upgrade).await
+        },
+    )
 }
 
 fn stream_of(watched: Watched) -> MethodRouter<Context> {
-    get(async move |State(context), Path(text): Path<String>, Query(from), headers| {
-        let topic = watched.topic(&context, &text).await?;
-        open_stream(&context, topic, &from, &headers).await
-    })
+    get(
+        async move |State(context),
+                    caller: Caller,
+                    Path(text): Path<String>,
+                    Query(from),
+                    headers| {
+            let topic = watched.topic(&context, &caller, &text).await?;
+            open_stream(&context, topic, &from, &headers).await
+        },
+    )
 }
 
 /// A watcher, and its place among them.

@@ -2,11 +2,10 @@
 
 use std::sync::Arc;
 
+use axum::Json;
 use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
-use axum::routing::{get, post};
-use axum::{Json, Router};
 use serde::Deserialize;
 use serde_json::{Value, json};
 use waystation_core::dialect::graph::execution;
@@ -20,24 +19,31 @@ use waystation_engine::store::{Expected, RunFilter, RunRow, Status, WorkflowFilt
 use super::body::Body;
 use super::detail::Detail;
 use super::extract::{Path, Query};
+use super::route::{EDIT, RUN, Routes, VIEW};
 use super::service::{check_version, expected, input_of, saved_reply, tag};
 use super::{Context, claims};
+use crate::auth::Api;
 use crate::workflows::{self, NAMESPACE, view};
 
 /// Executions or workflows in one list, at the most.
 const LIST_MAX: usize = 1_000;
 
-pub(super) fn routes() -> Router<Context> {
-    let one = || get(show).put(replace).delete(remove);
-    Router::new()
-        .route("/workflows", get(list).post(create))
-        .route("/workflows/", get(list).post(create))
-        .route("/workflows/{id}", one())
-        .route("/workflows/{id}/", one())
-        .route("/workflows/{id}/execute", post(execute))
-        .route("/workflows/{id}/executions", get(executions))
-        .route("/workflows/executions/{execution}", get(execution_of))
-        .route("/workflows/executions/{execution}/cancel", post(cancel))
+pub(super) fn routes() -> Routes {
+    Routes::of(Api::Executions)
+        .get("/workflows", VIEW, list)
+        .post("/workflows", EDIT, create)
+        .get("/workflows/", VIEW, list)
+        .post("/workflows/", EDIT, create)
+        .get("/workflows/{id}", VIEW, show)
+        .put("/workflows/{id}", EDIT, replace)
+        .delete("/workflows/{id}", EDIT, remove)
+        .get("/workflows/{id}/", VIEW, show)
+        .put("/workflows/{id}/", EDIT, replace)
+        .delete("/workflows/{id}/", EDIT, remove)
+        .post("/workflows/{id}/execute", RUN, execute)
+        .get("/workflows/{id}/executions", VIEW, executions)
+        .get("/workflows/executions/{execution}", VIEW, execution_of)
+        .post("/workflows/executions/{execution}/cancel", RUN, cancel)
 }
 
 async fn list(State(context): State<Context>) -> Result<Json<Value>, Detail> {

@@ -1,21 +1,22 @@
 //! `POST /ai/workflows/generate`: a workflow out of a description.
 
+use axum::Json;
 use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
-use axum::routing::post;
-use axum::{Json, Router};
 use serde_json::{Value, json};
 use waystation_core::dialect::graph::issue::Issue;
 
 use super::Context;
 use super::body::Body;
 use super::detail::Detail;
+use super::route::{EDIT, Routes};
+use crate::auth::Api;
 use crate::generate::{self, Unmade, Wish};
 use crate::workflows::view_warnings;
 
-pub(super) fn routes() -> Router<Context> {
-    Router::new().route("/ai/workflows/generate", post(make))
+pub(super) fn routes() -> Routes {
+    Routes::of(Api::Executions).post("/ai/workflows/generate", EDIT.costly(), make)
 }
 
 async fn make(State(context): State<Context>, body: Body) -> Result<Response, Detail> {

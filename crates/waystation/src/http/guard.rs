@@ -3,62 +3,27 @@
 //! A page that the user visits can make the browser send requests to 127.0.0.1, by another name if need
 //! be. Such a request names a host or an origin that is not this machine, and is refused.
 
-use std::sync::Arc;
-
-use axum::extract::{Request, State};
+use axum::http::request::Parts;
 use axum::http::{HeaderMap, HeaderName, header};
-use axum::middleware::Next;
-use axum::response::{IntoResponse, Response};
 use waystation_core::error::{Code, Error};
 
-use super::reply::Failed;
 use crate::config::is_local;
 use crate::origins::Origins;
 
-/// Who is let in.
-#[derive(Clone, Debug)]
-pub struct Gate {
-    /// The server answers only its own machine.
-    pub(super) is_local: bool,
-    /// Pages of other origins that may use the open routes.
-    pub(super) origins: Arc<Origins>,
-}
-
-impl Gate {
-    /// The gate of a server that is for its own machine, or for others too.
-    pub fn new(is_local: bool, origins: Origins) -> Gate {
-        Gate { is_local, origins: Arc::new(origins) }
-    }
-}
-
-pub(super) async fn check(State(is_local): State<bool>, request: Request, next: Next) -> Response {
-    let is_welcome = origin_is_here(request.headers());
-    pass(is_local, is_welcome, request, next).await
-}
-
-/// The same for routes that are open to web pages: origins that the operator has named are let in too.
-/// The host has to be this machine all the same, for a page can give it any name.
-pub(super) async fn check_open(
-    State(Gate { is_local, origins }): State<Gate>,
-    request: Request,
-    next: Next,
-) -> Response {
-    let origin = request.headers().get(header::ORIGIN);
-    let is_named = origin.is_some_and(|origin| origins.is_named(origin));
-    let is_welcome = is_named || origin_is_here(request.headers());
-    pass(is_local, is_welcome, request, next).await
-}
-
-async fn pass(is_local_server: bool, is_welcome: bool, request: Request, next: Next) -> Response {
+/// Refuses what a page elsewhere may have sent. Pages of named origins may, where some are named; the host
+/// has to be this machine all the same, for a page can give it any name.
+pub(super) fn check(parts: &Parts, named: Option<&Origins>) -> Result<(), Error> {
     // HTTP/2 names the host in the request's address.
-    let authority = request.uri().authority().map(|authority| authority.as_str().to_owned());
-    let named_here = authority.is_none_or(|authority| is_local(name_of(&authority)));
-    if is_local_server && !(named_here && host_is_here(request.headers()) && is_welcome) {
-        let error = Error::new(Code::Forbidden, "This server answers only its own machine")
-            .with_hint("call it as http://127.0.0.1, or start it with --host and --open");
-        return Failed(error).into_response();
+    let authority = parts.uri.authority().map(|authority| authority.as_str());
+    let named_here = authority.is_none_or(|authority| is_local(name_of(authority)));
+    let origin = parts.headers.get(header::ORIGIN);
+    let is_named = named.zip(origin).is_some_and(|(origins, origin)| origins.is_named(origin));
+    let is_welcome = is_named || origin_is_here(&parts.headers);
+    if named_here && host_is_here(&parts.headers) && is_welcome {
+        return Ok(());
     }
-    next.run(request).await
+    let error = Error::new(Code::Forbidden, "This server answers only its own machine");
+    Err(error.with_hint("call it as http://127.0.0.1, or start it with --host and --open"))
 }
 
 fn host_is_here(headers: &HeaderMap) -> bool {

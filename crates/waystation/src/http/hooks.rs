@@ -1,11 +1,9 @@
 //! `/hooks/…`: addresses at which other programs begin workflows.
 
 use axum::Json;
-use axum::Router;
 use axum::extract::{OriginalUri, State};
 use axum::http::{HeaderMap, Method, StatusCode};
 use axum::response::{IntoResponse, Response};
-use axum::routing::any;
 use serde_json::{Map, Value, json};
 use waystation_core::dialect::graph::job;
 use waystation_core::entry::Outcome;
@@ -15,12 +13,16 @@ use waystation_engine::event::signature::{self, SigningKey};
 use waystation_engine::id::now_ms;
 use waystation_engine::store::{Claim, Fired, TriggerRow};
 
+use super::access::Caller;
 use super::body::Body;
 use super::detail::Detail;
 use super::extract::Path;
+use super::route::{Access, Routes};
 use super::{Context, claims};
+use crate::auth::Api;
+use crate::auth::principal::Role;
 use crate::triggers::{self, Hook};
-use crate::workflows;
+use crate::workflows::{self, NAMESPACE};
 
 /// Words in the names of headers that prove who calls, and must not be kept with the run.
 const SECRET_WORDS: [&str; 7] =
@@ -30,12 +32,13 @@ const DELIVERY_HEADERS: [&str; 3] = ["idempotency-key", signature::ID_HEADER, "x
 /// Letters of what tells one delivery from its repetition.
 const DELIVERY_LETTERS: usize = 255;
 
-pub(super) fn routes() -> Router<Context> {
-    Router::new().route("/hooks/{*path}", any(call))
+pub(super) fn routes() -> Routes {
+    Routes::of(Api::Service).any("/hooks/{*path}", Access::PROVEN, call)
 }
 
 async fn call(
     State(context): State<Context>,
+    caller: Caller,
     Path(path): Path<String>,
     OriginalUri(uri): OriginalUri,
     method: Method,
@@ -47,6 +50,10 @@ async fn call(
     let row = context.app.engine.store().hook(path).await.map_err(Error::from)?;
     let row = row.filter(|row| row.enabled).ok_or_else(unknown)?;
     let hook = triggers::hook_of(&row)?;
+    if hook.signature.is_none() {
+        caller.ask_for(Role::Runner)?;
+        caller.scope().enter(NAMESPACE)?;
+    }
     if !hook.methods.iter().any(|known| known == method.as_str()) {
         let text = format!("This hook takes {}", hook.methods.join(", "));
         return Err(Detail::Plain(StatusCode::METHOD_NOT_ALLOWED, text, None));

@@ -1,10 +1,9 @@
 //! `/` and `/batch`: instruction chains begun, asked for and watched.
 
+use axum::Json;
 use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use axum::routing::{get, post};
-use axum::{Json, Router};
 use serde::Deserialize;
 use serde_json::{Value, json};
 use waystation_core::dialect::instructions::reply::{batch, created, status, usage_document};
@@ -13,29 +12,49 @@ use waystation_core::plan::Dialect;
 use waystation_core::run::Run;
 use waystation_engine::id::RunId;
 
+use super::access::Caller;
 use super::body::Body;
 use super::cors::Sendable;
 use super::extract::Query;
 use super::reply::{Failed, status_of};
+use super::route::{Access, Place, Routes};
 use super::{Context, page, watch};
+use crate::auth::Api;
+use crate::auth::principal::Role;
 use crate::begin::Refusal;
 use crate::chain;
 
 /// What pages of other origins may send here.
-pub(super) const SENDABLE: Sendable =
-    Sendable { methods: "GET, POST, OPTIONS", names: "Content-Type" };
+const SENDABLE: Sendable = Sendable {
+    methods: "GET, POST, OPTIONS",
+    names: "Content-Type",
+    names_with_credentials: "Content-Type, Authorization, X-API-Key",
+};
 
-pub(super) fn routes() -> Router<Context> {
-    Router::new().route("/", get(look).post(begin)).route("/batch", post(begin_batch))
+pub(super) fn routes() -> Routes {
+    let begins = Access::of(Role::Editor, Place::Told);
+    Routes::of(Api::Instructions)
+        .open_to_pages(SENDABLE)
+        .get("/", Access::PROVEN.by_query(), look)
+        .post("/", begins, begin)
+        .post("/batch", begins, begin_batch)
 }
 
-async fn begin(State(context): State<Context>, body: Body) -> Result<Json<Value>, Refused> {
-    let begun = chain::begin(&context.app, body.text()?).await?;
+async fn begin(
+    State(context): State<Context>,
+    caller: Caller,
+    body: Body,
+) -> Result<Json<Value>, Refused> {
+    let begun = chain::begin(&context.app, &caller.scope(), body.text()?).await?;
     Ok(Json(created(&begun.submitted.id.to_string())))
 }
 
-async fn begin_batch(State(context): State<Context>, body: Body) -> Result<Json<Value>, Refused> {
-    let begun = chain::begin_batch(&context.app, body.text()?).await?;
+async fn begin_batch(
+    State(context): State<Context>,
+    caller: Caller,
+    body: Body,
+) -> Result<Json<Value>, Refused> {
+    let begun = chain::begin_batch(&context.app, &caller.scope(), body.text()?).await?;
     let ids: Vec<String> = begun.iter().map(|one| one.submitted.id.to_string()).collect();
     Ok(Json(batch(&ids)))
 }
@@ -49,6 +68,7 @@ struct Wanted {
 /// An instance: its status once, or as a stream as it goes. Without one: the page, or how to use this.
 async fn look(
     State(context): State<Context>,
+    caller: Caller,
     Query(wanted): Query<Wanted>,
     headers: HeaderMap,
 ) -> Result<Response, Failed> {
@@ -60,9 +80,14 @@ async fn look(
         };
         return Ok(by_acceptance(reply));
     };
+    caller.ask_for(Role::Viewer)?;
     // Until the reply is made; the semaphore is never closed.
     let _place = context.readers.acquire().await;
-    let Some((id, run)) = find(&context, &instance).await? else {
+    let found = find(&context, &instance).await?;
+    let scope = caller.scope();
+    let is_seen = |run: &Run| run.start.as_ref().is_some_and(|start| scope.holds(&start.namespace));
+    let found = found.filter(|(_, run)| is_seen(run));
+    let Some((id, run)) = found else {
         let body = json!({ "error": format!("Instance not found: {instance}") });
         return Ok((StatusCode::NOT_FOUND, Json(body)).into_response());
     };

@@ -1,10 +1,9 @@
 //! `/api/v1/jobs`: runs of stored workflows: looked up, cancelled, decided, tried again.
 
+use axum::Json;
 use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
-use axum::routing::{get, post};
-use axum::{Json, Router};
 use serde::Deserialize;
 use serde_json::{Value, json};
 use waystation_core::dialect::graph::{history, job};
@@ -19,21 +18,23 @@ use super::Context;
 use super::body::Body;
 use super::detail::Detail;
 use super::extract::{Path, Query};
+use super::route::{RUN, Routes, VIEW};
 use super::service::PageText;
+use crate::auth::Api;
 use crate::workflows::NAMESPACE;
 
 /// Jobs in one page, at the most.
 const PAGE_MAX: usize = 200;
 
-pub(super) fn routes() -> Router<Context> {
-    Router::new()
-        .route("/api/v1/jobs", get(list))
-        .route("/api/v1/jobs/", get(list))
-        .route("/api/v1/jobs/{id}", get(show))
-        .route("/api/v1/jobs/{id}/cancel", post(cancel))
-        .route("/api/v1/jobs/{id}/logs", get(logs))
-        .route("/api/v1/jobs/{id}/retry", post(retry))
-        .route("/api/v1/jobs/{id}/nodes/{node}/signal", post(signal))
+pub(super) fn routes() -> Routes {
+    Routes::of(Api::Service)
+        .get("/api/v1/jobs", VIEW, list)
+        .get("/api/v1/jobs/", VIEW, list)
+        .get("/api/v1/jobs/{id}", VIEW, show)
+        .post("/api/v1/jobs/{id}/cancel", RUN, cancel)
+        .get("/api/v1/jobs/{id}/logs", VIEW, logs)
+        .post("/api/v1/jobs/{id}/retry", RUN, retry)
+        .post("/api/v1/jobs/{id}/nodes/{node}/signal", RUN, signal)
 }
 
 #[derive(Deserialize)]

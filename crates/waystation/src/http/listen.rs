@@ -5,14 +5,18 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
+use axum::http::Request;
+use hyper::body::Incoming;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto::Builder;
 use hyper_util::server::graceful::GracefulShutdown;
 use hyper_util::service::TowerToHyperService;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
+use tower::ServiceExt;
 
 use super::patience::Patient;
+use super::peer::Peer;
 
 /// Connections at once; a further one waits to be accepted.
 const CONNECTIONS_MAX: usize = 10_000;
@@ -49,7 +53,6 @@ pub async fn serve(
     router: Router,
     stop: impl Future<Output = ()>,
 ) -> Connections {
-    let service = TowerToHyperService::new(router);
     let mut builder = Builder::new(TokioExecutor::new());
     builder.http1().timer(TokioTimer::new()).header_read_timeout(HEAD_PATIENCE);
     builder.http2().timer(TokioTimer::new()).keep_alive_interval(HEAD_PATIENCE);
@@ -62,12 +65,17 @@ pub async fn serve(
             let place = Arc::clone(&places).acquire_owned().await;
             (place, accept(&listener).await)
         };
-        let (place, stream) = tokio::select! {
+        let (place, (stream, peer)) = tokio::select! {
             next = next => next,
             () = &mut stop => return Connections(connections),
         };
         let stream = TokioIo::new(Patient::new(stream, WRITE_PATIENCE));
-        let connection = builder.serve_connection_with_upgrades(stream, service.clone());
+        let service = router.clone().map_request(move |mut request: Request<Incoming>| {
+            request.extensions_mut().insert(Peer(peer));
+            request
+        });
+        let service = TowerToHyperService::new(service);
+        let connection = builder.serve_connection_with_upgrades(stream, service);
         let connection = connections.watch(connection.into_owned());
         tokio::spawn(async move {
             // A caller that breaks off is nobody's fault here.
@@ -77,13 +85,13 @@ pub async fn serve(
     }
 }
 
-async fn accept(listener: &TcpListener) -> TcpStream {
+async fn accept(listener: &TcpListener) -> (TcpStream, SocketAddr) {
     loop {
         match listener.accept().await {
-            Ok((stream, _)) => {
+            Ok((stream, peer)) => {
                 // Small replies must not wait for more to come; without it they are merely later.
                 let _ = stream.set_nodelay(true);
-                return stream;
+                return (stream, peer);
             }
             Err(error) => {
                 tracing::warn!(%error, "a connection could not be accepted");

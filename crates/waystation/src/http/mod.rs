@@ -1,5 +1,6 @@
 //! HTTP: the router, and what all routes share. Each API is one file.
 
+mod access;
 mod analytics;
 mod blocks;
 mod body;
@@ -17,15 +18,19 @@ mod guard;
 mod hooks;
 mod instructions;
 mod jobs;
+mod keys;
 mod listen;
 mod nodes;
 mod page;
 mod patience;
+mod peer;
 mod pipelines;
 mod progress;
 mod reply;
 mod room;
+mod route;
 mod runs;
+mod safety;
 mod secrets;
 mod service;
 mod sse;
@@ -35,25 +40,30 @@ mod watch;
 
 use std::sync::Arc;
 
+use std::num::NonZeroU32;
+
 use axum::Router;
+use axum::middleware::from_fn_with_state;
 use metrics_exporter_prometheus::PrometheusHandle;
 use tokio::sync::Semaphore;
 use tower_http::catch_panic::CatchPanicLayer;
 use waystation_engine::id::RunId;
-use waystation_engine::secret::new_token;
 
+use self::access::{Door, Meter};
+use self::route::{Routes, Table};
 use crate::app::App;
+use crate::auth::Auth;
+use crate::origins::Origins;
 pub use endpoints::own_server as endpoint_server;
-pub use guard::Gate;
+pub use keys::view as view_key;
 pub use listen::{Connections, listen, serve};
+pub use peer::Proxies;
 
 /// What handlers are given.
 #[derive(Clone)]
 pub struct Context {
     app: Arc<App>,
     metrics: Option<PrometheusHandle>,
-    /// Refuses requests that a web page elsewhere could have made.
-    gate: Gate,
     /// Tells this process from any other that may listen at its address one day.
     instance: Arc<str>,
     /// Places for those who watch a run; who finds none asks again and again instead.
@@ -64,8 +74,6 @@ pub struct Context {
     readers: Arc<Semaphore>,
     /// Room for large replies.
     room: room::Room,
-    /// What a command on this machine has to show to set secrets.
-    token: Arc<str>,
 }
 
 /// Runs that are watched at once; a further watcher is refused as busy.
@@ -80,27 +88,24 @@ const READERS_MAX: usize = 4;
 /// The header of `/ping` that names the process.
 pub const INSTANCE_HEADER: &str = "waystation-instance";
 
-/// The header by which a command on this machine shows that it may set secrets.
+/// The header by which a command on this machine shows that it can read the data directory.
 pub const TOKEN_HEADER: &str = "waystation-token";
 
 impl Context {
     /// A server for this app. Without a handle there are no metrics.
-    pub fn new(app: Arc<App>, metrics: Option<PrometheusHandle>, is_local: bool) -> Context {
+    pub fn new(app: Arc<App>, metrics: Option<PrometheusHandle>) -> Context {
         let instance = RunId::new().to_string().into();
         let watchers = Arc::new(Semaphore::new(WATCHERS_MAX));
         let listeners = Arc::new(Semaphore::new(LISTENERS_MAX));
         let readers = Arc::new(Semaphore::new(READERS_MAX));
-        let gate = Gate::new(is_local, app.cors_origins.clone());
         Context {
             app,
             metrics,
-            gate,
             watchers,
             listeners,
             readers,
             room: room::Room::default(),
             instance,
-            token: new_token().into(),
         }
     }
 
@@ -108,20 +113,42 @@ impl Context {
     pub fn instance(&self) -> &str {
         &self.instance
     }
+}
 
-    /// What [`TOKEN_HEADER`] has to say.
-    pub fn token(&self) -> &str {
-        &self.token
-    }
+/// How callers are let in.
+#[derive(Default)]
+pub struct DoorSettings {
+    /// Pages of other origins that are let in.
+    pub origins: Origins,
+    /// Proxies that are believed whom they speak for.
+    pub proxies: Proxies,
+    /// How often each caller may do what is costly, a minute.
+    pub costly_per_minute: Option<NonZeroU32>,
+}
+
+/// Who is let in, and as whom.
+pub struct Doors {
+    /// Tells who calls.
+    pub auth: Arc<Auth>,
+    /// How callers are let in.
+    pub settings: DoorSettings,
+    /// Only this machine reaches the server.
+    pub is_local: bool,
+    /// What a command on this machine shows to be let in as an admin; nothing fits an empty one.
+    pub token: Arc<str>,
+    /// What a step of this server's own runs shows; nothing fits an empty one.
+    pub pass: Arc<str>,
 }
 
 /// All routes.
-pub fn router(context: Context) -> Router {
-    let Context { app, gate, .. } = &context;
-    let endpoints = endpoints::routes(Arc::clone(&app.client), app.body_bytes_max, gate);
-    let chains = cors::open(instructions::routes(), gate, instructions::SENDABLE);
-    Router::new()
+pub fn router(context: Context, doors: Doors) -> Router {
+    assemble(all(&context.app), doors).with_state(context)
+}
+
+fn all(app: &App) -> Routes {
+    Routes::of(crate::auth::Api::Own)
         .merge(secrets::routes())
+        .merge(keys::routes())
         .merge(pipelines::routes())
         .merge(runs::routes())
         .merge(blocks::routes())
@@ -139,11 +166,32 @@ pub fn router(context: Context) -> Router {
         .merge(triggers::routes())
         .merge(hooks::routes())
         .merge(decide::routes())
+        .merge(instructions::routes())
+        .merge(endpoints::routes(Arc::clone(&app.client), app.body_bytes_max))
+}
+
+/// Routes with what stands before all of them: nobody reaches a handler, or what is not there, but through
+/// the door.
+fn assemble<S: Clone + Send + Sync + 'static>(routes: Routes<S>, doors: Doors) -> Router<S> {
+    let Doors { auth, settings, is_local, token, pass } = doors;
+    let DoorSettings { origins, proxies, costly_per_minute } = settings;
+    let door = Arc::new(Door {
+        table: Table::new(routes.table),
+        auth,
+        origins,
+        proxies,
+        is_local,
+        token,
+        pass,
+        failures: Meter::of_failures(),
+        costly: costly_per_minute.map(Meter::per_minute),
+    });
+    routes
+        .router
         .fallback(reply::no_such_route)
         .method_not_allowed_fallback(reply::no_such_method)
-        .layer(axum::middleware::from_fn_with_state(gate.is_local, guard::check))
-        .merge(endpoints)
-        .merge(chains)
+        .layer(from_fn_with_state(Arc::clone(&door), access::check))
         .layer(CatchPanicLayer::custom(reply::panicked))
-        .with_state(context)
+        .layer(from_fn_with_state(door, cors::answer))
+        .layer(axum::middleware::map_response(safety::tell))
 }

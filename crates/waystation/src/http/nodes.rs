@@ -2,9 +2,8 @@
 
 use std::time::Instant;
 
+use axum::Json;
 use axum::extract::State;
-use axum::routing::{get, post};
-use axum::{Json, Router};
 use serde_json::{Value, json};
 use waystation_core::dialect::graph::job;
 use waystation_core::entry::Outcome;
@@ -15,17 +14,21 @@ use super::Context;
 use super::body::Body;
 use super::detail::Detail;
 use super::extract::Path;
+use super::route::{Access, EDIT, Place, Routes};
+use crate::auth::Api;
+use crate::auth::principal::Role;
 use crate::workflows::{self, Refusal};
 
 /// How long the test of a node may take, in seconds.
 const TEST_SECONDS: u64 = 30;
 
-pub(super) fn routes() -> Router<Context> {
-    Router::new()
-        .route("/api/v1/nodes", get(list))
-        .route("/api/v1/nodes/", get(list))
-        .route("/api/v1/nodes/{type}", get(show))
-        .route("/api/v1/nodes/{type}/test", post(test))
+pub(super) fn routes() -> Routes {
+    let view = Access::of(Role::Viewer, Place::Nowhere);
+    Routes::of(Api::Service)
+        .get("/api/v1/nodes", view, list)
+        .get("/api/v1/nodes/", view, list)
+        .get("/api/v1/nodes/{type}", view, show)
+        .post("/api/v1/nodes/{type}/test", EDIT.costly(), test)
 }
 
 async fn list(State(context): State<Context>) -> Json<Value> {

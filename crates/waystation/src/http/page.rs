@@ -1,12 +1,11 @@
 //! The web page: files of this program, sent with a policy that lets nothing else into them.
 
-use axum::Router;
 use axum::http::{HeaderName, StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use axum::routing::get;
 
-use super::Context;
 use super::extract::Path;
+use super::route::{Access, Routes};
+use crate::auth::Api;
 
 /// Where a file is called by its name below `/ui/`, its type and its content.
 const FILES: [(&str, &str, &str); 4] = [
@@ -21,8 +20,8 @@ const INDEX: &str = include_str!("../../../../web/index.html");
 const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; img-src data:; \
     connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
 
-pub(super) fn routes() -> Router<Context> {
-    Router::new().route("/ui/{file}", get(file))
+pub(super) fn routes() -> Routes {
+    Routes::of(Api::Own).get("/ui/{file}", Access::OPEN, file)
 }
 
 async fn file(Path(name): Path<String>) -> Response {

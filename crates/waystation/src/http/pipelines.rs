@@ -1,33 +1,42 @@
 //! `POST /execute`: runs a pipeline and answers with its result.
 
+use axum::Json;
 use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
-use axum::routing::post;
-use axum::{Json, Router};
 use serde_json::json;
 use waystation_core::dialect::pipeline::reply as pipeline_reply;
 use waystation_core::error::Code;
 
 use super::Context;
+use super::access::Caller;
 use super::body::Body;
 use super::reply::Failed;
+use super::route::{Access, Place, Routes};
+use crate::auth::Api;
+use crate::auth::principal::Role;
 use crate::begin::{Begun, Refusal};
 use crate::pipeline::begin;
 
-pub(super) fn routes() -> Router<Context> {
-    Router::new().route("/execute", post(execute)).route("/api/execute", post(execute))
+pub(super) fn routes() -> Routes {
+    let access = Access::of(Role::Editor, Place::Told);
+    Routes::of(Api::Pipelines).post("/execute", access, execute).post(
+        "/api/execute",
+        access,
+        execute,
+    )
 }
 
 /// 200 also when the pipeline failed: the body says so. With `Prefer: respond-async`, 202 as soon as
 /// the run is durable.
 async fn execute(
     State(context): State<Context>,
+    caller: Caller,
     headers: HeaderMap,
     body: Body,
 ) -> Result<Response, Failed> {
     let app = &context.app;
-    let Begun { submitted, .. } = match begin(app, body.text()?).await {
+    let Begun { submitted, .. } = match begin(app, &caller.scope(), body.text()?).await {
         Ok(begun) => begun,
         Err(Refusal::Invalid(errors)) => {
             return Ok(Json(pipeline_reply::invalid(&errors)).into_response());

@@ -3,10 +3,9 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use axum::Json;
 use axum::extract::State;
 use axum::http::HeaderMap;
-use axum::routing::{get, post};
-use axum::{Json, Router};
 use serde::Deserialize;
 use serde_json::{Value, json};
 use waystation_core::dialect::instructions::reply::final_text;
@@ -20,10 +19,14 @@ use waystation_engine::id::{RunId, now_ms};
 use waystation_engine::store::{Progress, RunFilter, RunRow};
 
 use super::Context;
+use super::access::Caller;
 use super::body::Body;
 use super::extract::{Path, Query};
 use super::reply::Failed;
+use super::route::{Access, Place, Routes};
 use super::runs::before;
+use crate::auth::Api;
+use crate::auth::principal::Role;
 use crate::view;
 
 /// Characters of a chain's result that a history shows.
@@ -35,33 +38,37 @@ const NOTIFICATIONS_MAX: usize = 1_000;
 /// Bytes of a received notification: this engine's own are far below.
 const NOTIFICATION_BYTES_MAX: usize = 256 << 10;
 
-pub(super) fn routes() -> Router<Context> {
-    Router::new()
-        .route("/api/workflows/webhook", post(receive_any))
-        .route("/api/workflows/webhook/{workflow_id}", post(receive))
-        .route("/namespaces/{ns}/workflows/{workflow_id}/runs", get(history))
+pub(super) fn routes() -> Routes {
+    let view = Access::of(Role::Viewer, Place::Path);
+    Routes::of(Api::Pipelines)
+        .post("/api/workflows/webhook", Access::PROVEN, receive_any)
+        .post("/api/workflows/webhook/{workflow_id}", Access::PROVEN, receive)
+        .get("/namespaces/{ns}/workflows/{workflow_id}/runs", view, history)
 }
 
 async fn receive_any(
     State(context): State<Context>,
+    caller: Caller,
     headers: HeaderMap,
     body: Body,
 ) -> Result<Json<Value>, Failed> {
-    take(&context, &headers, &body, None).await
+    take(&context, &caller, &headers, &body, None).await
 }
 
 async fn receive(
     State(context): State<Context>,
+    caller: Caller,
     Path(workflow): Path<String>,
     headers: HeaderMap,
     body: Body,
 ) -> Result<Json<Value>, Failed> {
-    take(&context, &headers, &body, Some(workflow)).await
+    take(&context, &caller, &headers, &body, Some(workflow)).await
 }
 
-/// Keeps a notification once. Its signature is checked first, when a secret is set.
+/// Keeps a notification once. Its signature is checked first, when a secret is set; else its caller.
 async fn take(
     context: &Context,
+    caller: &Caller,
     headers: &HeaderMap,
     body: &Body,
     workflow: Option<String>,
@@ -75,6 +82,8 @@ async fn take(
             signature: header(SIGNATURE_HEADER),
         };
         key.verify(signed, body.text()?.as_bytes(), now_ms() / 1_000)?;
+    } else {
+        caller.ask_for(Role::Runner)?;
     }
     if body.text()?.len() > NOTIFICATION_BYTES_MAX {
         let text = format!("A notification has at most {NOTIFICATION_BYTES_MAX} bytes");
@@ -95,6 +104,9 @@ async fn take(
         received: now_ms(),
         event: Value::Object(event),
     };
+    if context.app.webhook_key.is_none() {
+        caller.scope().enter(&progress.namespace)?;
+    }
     let names =
         [&progress.webhook_id, &progress.namespace, &progress.workflow, &progress.execution];
     if names.iter().any(|name| name.len() > NAME_BYTES) {

@@ -32,10 +32,15 @@ impl IntoResponse for Failed {
             StatusCode::PAYLOAD_TOO_LARGE => {
                 (status, [(header::CONNECTION, "close")], Json(body)).into_response()
             }
+            StatusCode::UNAUTHORIZED => (status, [CHALLENGE], Json(body)).into_response(),
             _ => (status, Json(body)).into_response(),
         }
     }
 }
+
+/// How a caller is told to say who it is.
+pub(super) const CHALLENGE: (header::HeaderName, &str) =
+    (header::WWW_AUTHENTICATE, "Bearer realm=\"waystation\"");
 
 /// What is said of a panic.
 pub(super) const FAULT: &str = "the request hit a fault of this program";
@@ -53,7 +58,7 @@ pub(super) fn error_body(error: &Error) -> Value {
 pub(super) fn status_of(error: &Error) -> StatusCode {
     match (error.code, error.code.kind()) {
         (Code::BodyTooLarge, _) => StatusCode::PAYLOAD_TOO_LARGE,
-        (Code::Busy, _) => StatusCode::TOO_MANY_REQUESTS,
+        (Code::Busy | Code::RateLimited, _) => StatusCode::TOO_MANY_REQUESTS,
         (_, Kind::Invalid) => StatusCode::BAD_REQUEST,
         (_, Kind::NotFound) => StatusCode::NOT_FOUND,
         (_, Kind::Conflict) => StatusCode::CONFLICT,

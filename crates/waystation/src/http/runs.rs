@@ -1,31 +1,35 @@
 //! `/runs`: what ran, what it did, and how to end or repeat it.
 
+use axum::Json;
 use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::Response;
-use axum::routing::{get, post};
-use axum::{Json, Router};
 use serde::Deserialize;
 use serde_json::{Value, json};
 use waystation_core::error::{Code, Error};
 use waystation_engine::driver::{Again, unknown_run};
 use waystation_engine::id::RunId;
-use waystation_engine::store::{RunFilter, Status};
+use waystation_engine::store::{RunFilter, RunRow, Status};
 
 use super::Context;
+use super::access::Caller;
 use super::extract::{Path, Query};
 use super::reply::Failed;
+use super::route::{Access, Place, Routes};
+use crate::auth::Api;
+use crate::auth::principal::{Role, Scope};
 use crate::view::{self, Seen};
 
 /// Runs in one page, at the most.
 const PAGE_MAX: usize = 200;
 
-pub(super) fn routes() -> Router<Context> {
-    Router::new()
-        .route("/runs", get(list))
-        .route("/runs/{id}", get(show))
-        .route("/runs/{id}/cancel", post(cancel))
-        .route("/runs/{id}/retry", post(retry))
+pub(super) fn routes() -> Routes {
+    let [view, run] = [Role::Viewer, Role::Runner].map(|role| Access::of(role, Place::Told));
+    Routes::of(Api::Own)
+        .get("/runs", view, list)
+        .get("/runs/{id}", view, show)
+        .post("/runs/{id}/cancel", run, cancel)
+        .post("/runs/{id}/retry", run, retry)
 }
 
 #[derive(Deserialize)]
@@ -39,11 +43,12 @@ struct Listing {
 
 async fn list(
     State(context): State<Context>,
+    caller: Caller,
     Query(listing): Query<Listing>,
 ) -> Result<Json<Value>, Failed> {
     let filter = RunFilter {
         workflow: listing.workflow_id,
-        namespace: listing.namespace,
+        namespace: namespace(&caller.scope(), listing.namespace)?,
         status: listing.status.as_deref().map(status).transpose()?,
         before: listing.before.as_deref().map(before).transpose()?,
         limit: listing.limit.unwrap_or(50).clamp(1, PAGE_MAX),
@@ -56,15 +61,45 @@ async fn list(
     Ok(Json(json!({ "runs": rows, "next_before": next })))
 }
 
+/// The namespace of a list: the one asked for, if the caller may see it, or the only one that it may.
+fn namespace(scope: &Scope, asked: Option<String>) -> Result<Option<String>, Failed> {
+    match (asked, scope) {
+        (Some(asked), scope) => {
+            scope.enter(&asked)?;
+            Ok(Some(asked))
+        }
+        (None, Scope::All) => Ok(None),
+        (None, Scope::Named(names)) if names.len() == 1 => Ok(names.first().cloned()),
+        (None, Scope::Named(names)) => {
+            let names: Vec<&str> = names.iter().map(String::as_str).collect();
+            let error = Error::new(Code::Forbidden, "You may see some namespaces only");
+            Err(error
+                .with_hint(format!("ask for one with ?namespace=: {}", names.join(", ")))
+                .into())
+        }
+    }
+}
+
+/// A run that the caller may see; any other is told to be unknown.
+pub(super) async fn seen(context: &Context, caller: &Caller, id: RunId) -> Result<RunRow, Error> {
+    let row = context.app.engine.row(id).await?;
+    match caller.scope().holds(&row.namespace) {
+        true => Ok(row),
+        false => Err(unknown_run(&id.to_string())),
+    }
+}
+
 async fn show(
     State(context): State<Context>,
+    caller: Caller,
     Path(text): Path<String>,
 ) -> Result<Response, Failed> {
     let id = id(&text)?;
     let engine = &context.app.engine;
     // Until the reply is made; the semaphore is never closed.
     let _place = context.readers.acquire().await;
-    let (line, run) = (engine.row(id).await?, engine.run(id).await?);
+    let line = seen(&context, &caller, id).await?;
+    let run = engine.run(id).await?;
     let cursor = engine.store().cursor(id).await.map_err(Error::from)?;
     let waiting = engine.waiting(id);
     let detail = move || {
@@ -76,18 +111,20 @@ async fn show(
 
 async fn cancel(
     State(context): State<Context>,
+    caller: Caller,
     Path(text): Path<String>,
 ) -> Result<Json<Value>, Failed> {
-    let id = id(&text)?;
+    let id = seen(&context, &caller, id(&text)?).await?.id;
     context.app.engine.cancel(id, "requested by the user").await?;
     Ok(Json(view::row(&context.app.engine.row(id).await?)))
 }
 
 async fn retry(
     State(context): State<Context>,
+    caller: Caller,
     Path(text): Path<String>,
 ) -> Result<(StatusCode, Json<Value>), Failed> {
-    let previous = id(&text)?;
+    let previous = seen(&context, &caller, id(&text)?).await?.id;
     let submitted = context.app.engine.retry(previous, Again::default()).await?;
     let id = submitted.id;
     submitted.finished.accepted().await?;

@@ -1,10 +1,9 @@
 //! `/api/v1/workflows`: stored workflows, their versions, and runs of them.
 
+use axum::Json;
 use axum::extract::State;
 use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use axum::routing::{get, post};
-use axum::{Json, Router};
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 use waystation_core::dialect::graph::definition::STATUSES;
@@ -18,7 +17,9 @@ use super::Context;
 use super::body::Body;
 use super::detail::Detail;
 use super::extract::{Path, Query};
+use super::route::{EDIT, RUN, Routes, VIEW};
 use super::{claims, jobs};
+use crate::auth::Api;
 use crate::workflows::{self, Saved, view, view_line, view_warnings};
 
 /// Workflows in one page, at the most.
@@ -26,16 +27,20 @@ const PAGE_MAX: usize = 200;
 /// Says that the reply is that of an earlier call.
 const REPLAYED: HeaderName = HeaderName::from_static("idempotent-replayed");
 
-pub(super) fn routes() -> Router<Context> {
-    let one = get(show).put(replace).patch(amend).delete(remove);
-    Router::new()
-        .route("/api/v1/workflows", get(list).post(create))
-        .route("/api/v1/workflows/", get(list).post(create))
-        .route("/api/v1/workflows/validate", post(validate))
-        .route("/api/v1/workflows/run", post(run_once))
-        .route("/api/v1/workflows/{id}", one)
-        .route("/api/v1/workflows/{id}/versions", get(versions))
-        .route("/api/v1/workflows/{id}/execute", post(execute))
+pub(super) fn routes() -> Routes {
+    Routes::of(Api::Service)
+        .get("/api/v1/workflows", VIEW, list)
+        .post("/api/v1/workflows", EDIT, create)
+        .get("/api/v1/workflows/", VIEW, list)
+        .post("/api/v1/workflows/", EDIT, create)
+        .post("/api/v1/workflows/validate", EDIT, validate)
+        .post("/api/v1/workflows/run", EDIT, run_once)
+        .get("/api/v1/workflows/{id}", VIEW, show)
+        .put("/api/v1/workflows/{id}", EDIT, replace)
+        .patch("/api/v1/workflows/{id}", EDIT, amend)
+        .delete("/api/v1/workflows/{id}", EDIT, remove)
+        .get("/api/v1/workflows/{id}/versions", VIEW, versions)
+        .post("/api/v1/workflows/{id}/execute", RUN, execute)
 }
 
 /// A page of a list.

@@ -1,23 +1,26 @@
 //! `/health`, `/ready`, `/ping`, `/metrics`: how the server is.
 
+use axum::Json;
 use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::IntoResponse;
-use axum::routing::get;
-use axum::{Json, Router};
 use metrics::gauge;
 use serde_json::{Value, json};
 use waystation_engine::driver::Health;
 use waystation_engine::event::redis::RedisStatus;
 
+use super::route::{Access, Place, Routes};
 use super::{Context, INSTANCE_HEADER};
+use crate::auth::Api;
+use crate::auth::principal::Role;
 
-pub(super) fn routes() -> Router<Context> {
-    Router::new()
-        .route("/health", get(health))
-        .route("/ready", get(ready))
-        .route("/ping", get(ping))
-        .route("/metrics", get(metrics))
+pub(super) fn routes() -> Routes {
+    let view = Access::of(Role::Viewer, Place::Nowhere);
+    Routes::of(Api::Own)
+        .get("/health", Access::OPEN, health)
+        .get("/ping", Access::OPEN, ping)
+        .merge(Routes::of(Api::Ready).get("/ready", view, ready))
+        .merge(Routes::of(Api::Metrics).get("/metrics", view, metrics))
 }
 
 /// Alive, and which process it is.

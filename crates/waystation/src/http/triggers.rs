@@ -1,8 +1,7 @@
 //! `/api/v1/triggers`: the schedules and hooks of stored workflows, seen and switched.
 
+use axum::Json;
 use axum::extract::State;
-use axum::routing::{get, post};
-use axum::{Json, Router};
 use serde_json::{Value, json};
 use waystation_core::error::{Code, Error};
 use waystation_core::time::rfc3339;
@@ -12,14 +11,16 @@ use waystation_engine::store::{TriggerKind, TriggerRow};
 use super::Context;
 use super::detail::Detail;
 use super::extract::Path;
+use super::route::{EDIT, Routes, VIEW};
+use crate::auth::Api;
 use crate::{triggers, workflows};
 
-pub(super) fn routes() -> Router<Context> {
-    Router::new()
-        .route("/api/v1/triggers", get(all))
-        .route("/api/v1/workflows/{id}/triggers", get(list))
-        .route("/api/v1/workflows/{id}/triggers/{trigger}/enable", post(enable))
-        .route("/api/v1/workflows/{id}/triggers/{trigger}/disable", post(disable))
+pub(super) fn routes() -> Routes {
+    Routes::of(Api::Service)
+        .get("/api/v1/triggers", VIEW, all)
+        .get("/api/v1/workflows/{id}/triggers", VIEW, list)
+        .post("/api/v1/workflows/{id}/triggers/{trigger}/enable", EDIT, enable)
+        .post("/api/v1/workflows/{id}/triggers/{trigger}/disable", EDIT, disable)
 }
 
 async fn all(State(context): State<Context>) -> Result<Json<Value>, Detail> {

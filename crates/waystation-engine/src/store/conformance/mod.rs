@@ -3,6 +3,7 @@
 mod definitions;
 mod family;
 mod feed;
+mod keys;
 mod tallies;
 mod triggers;
 
@@ -46,6 +47,7 @@ pub(crate) async fn run<S: Store>(fresh: impl Fn() -> S) {
     triggers::run(&fresh).await;
     family::run(&fresh).await;
     feed::run(&fresh).await;
+    keys::run(&fresh).await;
     tallies::run(&fresh).await;
     fresh().ping().await.unwrap();
 }

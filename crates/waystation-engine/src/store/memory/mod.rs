@@ -14,9 +14,9 @@ use waystation_core::usage::Usage;
 use self::workflows::Workflows;
 use super::{
     Append, BlockRow, ChildPlace, ChildRow, Claim, Cursor, CursorState, FeedRow, FeedStore,
-    Finished, NewRun, NodeTally, Progress, Result, RunFilter, RunRow, RunStore, RunTally, Sleep,
-    Status, Store, Tallies, TallyFilter, TallyStore, WORKFLOWS, day_of, ended, fenced, key_taken,
-    place_taken, spent_by_day,
+    Finished, KeyRow, KeyStore, NewRun, NodeTally, Progress, Result, RunFilter, RunRow, RunStore,
+    RunTally, Sleep, Status, Store, Tallies, TallyFilter, TallyStore, WORKFLOWS, day_of, ended,
+    fenced, key_taken, place_taken, spent_by_day,
 };
 use crate::id::{RunId, now_ms};
 
@@ -34,6 +34,7 @@ struct State {
     unfinished: BTreeSet<RunId>,
     cursors: BTreeMap<RunId, Cursor>,
     secrets: BTreeMap<String, Vec<u8>>,
+    keys: BTreeMap<String, KeyRow>,
     blocks: BTreeMap<(String, String), BlockRow>,
     progress: Vec<Progress>,
     answers: HashMap<String, (u64, Vec<u8>)>,
@@ -347,6 +348,33 @@ impl FeedStore for MemoryStore {
     async fn put_mark(&self, name: &str, value: u64) -> Result<()> {
         self.state().marks.insert(name.to_owned(), value);
         Ok(())
+    }
+}
+
+#[async_trait]
+impl KeyStore for MemoryStore {
+    async fn put_key(&self, key: KeyRow) -> Result<bool> {
+        let mut state = self.state();
+        let is_free = !state.keys.contains_key(&key.id);
+        if is_free {
+            state.keys.insert(key.id.clone(), key);
+        }
+        Ok(is_free)
+    }
+
+    async fn keys(&self) -> Result<Vec<KeyRow>> {
+        let mut keys: Vec<KeyRow> = self.state().keys.values().cloned().collect();
+        keys.sort_by_key(|key| key.created);
+        Ok(keys)
+    }
+
+    async fn revoke_key(&self, id: &str, at: u64) -> Result<bool> {
+        let mut state = self.state();
+        let Some(key) = state.keys.get_mut(id).filter(|key| key.revoked.is_none()) else {
+            return Ok(false);
+        };
+        key.revoked = Some(at);
+        Ok(true)
     }
 }
 

@@ -5,6 +5,7 @@ mod append;
 mod claims;
 mod expire;
 mod feed;
+mod keys;
 mod lists;
 mod owner;
 mod readers;
@@ -36,9 +37,9 @@ use self::owner::Owner;
 use self::readers::Readers;
 use self::writer::{Session, Writer, Written};
 use super::{
-    Append, BlockRow, ChildPlace, ChildRow, Cursor, FeedRow, FeedStore, Progress, Result,
-    RunFilter, RunRow, RunStore, Sleep, Store, StoreError, Tallies, TallyFilter, TallyStore, codec,
-    day_of,
+    Append, BlockRow, ChildPlace, ChildRow, Cursor, FeedRow, FeedStore, KeyRow, KeyStore, Progress,
+    Result, RunFilter, RunRow, RunStore, Sleep, Store, StoreError, Tallies, TallyFilter,
+    TallyStore, codec, day_of,
 };
 use crate::id::RunId;
 
@@ -218,6 +219,22 @@ impl FeedStore for SqliteStore {
     async fn put_mark(&self, name: &str, value: u64) -> Result<()> {
         let name = name.to_owned();
         self.write(move |session| feed::put_mark(session, &name, value)).await
+    }
+}
+
+#[async_trait]
+impl KeyStore for SqliteStore {
+    async fn put_key(&self, key: KeyRow) -> Result<bool> {
+        self.write(move |session| keys::put(session, &key)).await
+    }
+
+    async fn keys(&self) -> Result<Vec<KeyRow>> {
+        self.readers.read(keys::all).await
+    }
+
+    async fn revoke_key(&self, id: &str, at: u64) -> Result<bool> {
+        let id = id.to_owned();
+        self.write(move |session| keys::revoke(session, &id, at)).await
     }
 }
 

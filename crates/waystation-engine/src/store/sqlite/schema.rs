@@ -14,6 +14,7 @@ const MIGRATIONS: &[&str] = &[
     include_str!("schema-2.sql"),
     include_str!("schema-3.sql"),
     include_str!("schema-4.sql"),
+    include_str!("schema-5.sql"),
 ];
 /// How long a statement waits for somebody else's lock, such as that of a database shell.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(10);
@@ -217,7 +218,15 @@ mod tests {
             let kept = "SELECT name FROM secrets";
             let name: String = connection.query_row(kept, [], |row| row.get(0)).unwrap();
             assert_eq!(name, "kept");
-            for table in ["answers", "spending", "child_runs", "workflows", "triggers", "feed"] {
+            for table in [
+                "answers",
+                "spending",
+                "child_runs",
+                "workflows",
+                "triggers",
+                "feed",
+                "access_keys",
+            ] {
                 connection.execute_batch(&format!("SELECT * FROM {table}")).unwrap();
             }
             open_reader(&path).unwrap();
