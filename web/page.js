@@ -1,7 +1,7 @@
 // The page: a chain sent, runs listed, one run shown. Texts from elsewhere are only ever texts.
 
 import { examples } from "./examples.js";
-import { fetchJson, hasEnded, repeat, watchChain } from "./watch.js";
+import { credential, fetchJson, hasEnded, repeat, watchChain } from "./watch.js";
 
 const RECENT_MS = 5000;
 const DETAIL_MS = 1500;
@@ -46,6 +46,23 @@ function block(value, live = false) {
     more.remove();
   });
   return make("div", {}, pre, more);
+}
+
+// ---- who the user is, where the server asks ----
+
+function askWho() {
+  const form = byId("who");
+  document.addEventListener("asked", ({ detail }) => {
+    const isFirst = form.hidden;
+    byId("who-why").textContent = credential.get() ? detail : "This server asks who you are.";
+    form.hidden = false;
+    if (isFirst) byId("credential").focus();
+  });
+  form.addEventListener("submit", (event) => {
+    event.preventDefault();
+    credential.set(byId("credential").value.trim());
+    location.reload();
+  });
 }
 
 // ---- a new chain ----
@@ -385,6 +402,7 @@ function announce(model) {
 }
 
 function start() {
+  askWho();
   fillExamples();
   byId("chain").addEventListener("submit", (event) => {
     event.preventDefault();

@@ -7,10 +7,21 @@ const BREAKS_MAX = 3;
 
 export const hasEnded = (status) => ENDED.has(status);
 
+/** What the server knows the user by, if it asks. It is gone with the tab. */
+export const credential = {
+  get: () => sessionStorage.getItem("credential"),
+  set: (value) => sessionStorage.setItem("credential", value),
+};
+
 /** The JSON of an answer; an error in its own words where it is none. */
-export async function fetchJson(path, options) {
-  const response = await fetch(path, options);
+export async function fetchJson(path, options = {}) {
+  const headers = { ...options.headers };
+  if (credential.get()) headers.authorization = `Bearer ${credential.get()}`;
+  const response = await fetch(path, { ...options, headers });
   const body = await response.json().catch(() => ({}));
+  if (response.status === 401) {
+    document.dispatchEvent(new CustomEvent("asked", { detail: body.error }));
+  }
   if (!response.ok) {
     const error = new Error(body.error ?? `The server answered with status ${response.status}`);
     Object.assign(error, { status: response.status, problems: body.errors, hint: body.hint });
@@ -38,7 +49,9 @@ export function watchChain(id, { onStatus, onToken, onError }) {
     }
     if (!stopped) timer = setTimeout(poll, POLL_MS);
   };
-  const source = new EventSource(path);
+  // An event source cannot send headers.
+  const shown = credential.get() ? `&token=${encodeURIComponent(credential.get())}` : "";
+  const source = new EventSource(path + shown);
   source.addEventListener("status", (event) => {
     breaks = 0;
     take(JSON.parse(event.data));

@@ -1,4 +1,4 @@
-//! Origins: which web pages may use the routes that are open to browsers.
+//! Origins: which web pages may use the API.
 
 use axum::http::HeaderValue;
 
@@ -42,6 +42,11 @@ impl Origins {
             Origins::All => true,
             Origins::Listed(origins) => origins.iter().any(|known| origin == known.as_str()),
         }
+    }
+
+    /// Whether the operator has said anything.
+    pub fn is_said(&self) -> bool {
+        *self != Origins::Unsaid
     }
 
     /// Whether what is told depends on who asks, so that caches must keep the replies apart.

@@ -44,8 +44,9 @@ pub(super) async fn answer(
 ) -> Response {
     let asks_callers = door.auth.is_on();
     let path = request.extensions().get::<MatchedPath>().map(MatchedPath::as_str);
-    let told = path.and_then(|path| door.table.sendable(path));
-    let Some(sendable) = told.or(asks_callers.then_some(OTHERS)) else {
+    let told = door.table.sendable(path);
+    let others = (asks_callers && door.origins.is_said()).then_some(OTHERS);
+    let Some(sendable) = told.or(others) else {
         return next.run(request).await;
     };
     let origin = request.headers().get(header::ORIGIN).cloned();

@@ -176,7 +176,7 @@ fn assemble<S: Clone + Send + Sync + 'static>(routes: Routes<S>, doors: Doors) -
     let Doors { auth, settings, is_local, token, pass } = doors;
     let DoorSettings { origins, proxies, costly_per_minute } = settings;
     let door = Arc::new(Door {
-        table: Table::new(routes.table),
+        table: Table::of(&routes),
         auth,
         origins,
         proxies,
@@ -195,3 +195,6 @@ fn assemble<S: Clone + Send + Sync + 'static>(routes: Routes<S>, doors: Doors) -
         .layer(from_fn_with_state(door, cors::answer))
         .layer(axum::middleware::map_response(safety::tell))
 }
+
+#[cfg(test)]
+mod tests;

@@ -211,27 +211,35 @@ impl<S: Clone + Send + Sync + 'static> Routes<S> {
 }
 
 /// The rows by path.
-pub(super) struct Table(HashMap<&'static str, Vec<Route>>);
+pub(super) struct Table {
+    rows: HashMap<&'static str, Vec<Route>>,
+    /// What pages may send to what is not there.
+    sendable_elsewhere: Option<Sendable>,
+}
 
 impl Table {
-    pub(super) fn new(routes: Vec<Route>) -> Table {
+    /// Where the last of the routes are open to pages, so is what is not there: they can read why.
+    pub(super) fn of<S>(routes: &Routes<S>) -> Table {
         let mut rows: HashMap<_, Vec<Route>> = HashMap::new();
-        for route in routes {
-            rows.entry(route.path).or_default().push(route);
+        for route in &routes.table {
+            rows.entry(route.path).or_default().push(route.clone());
         }
-        Table(rows)
+        Table { rows, sendable_elsewhere: routes.sendable }
     }
 
     /// The row for a request to a path of the router.
     pub(super) fn find(&self, method: &Method, path: &str) -> Option<&Route> {
         // Whatever answers GET answers HEAD.
         let method = if method == Method::HEAD { &Method::GET } else { method };
-        let rows = self.0.get(path)?;
+        let rows = self.rows.get(path)?;
         rows.iter().find(|row| row.method.as_ref().is_none_or(|taken| taken == method))
     }
 
     /// What pages may send to a path even of a server that asks nobody.
-    pub(super) fn sendable(&self, path: &str) -> Option<Sendable> {
-        self.0.get(path)?.first()?.sendable
+    pub(super) fn sendable(&self, path: Option<&str>) -> Option<Sendable> {
+        match path.and_then(|path| self.rows.get(path)) {
+            Some(rows) => rows.first()?.sendable,
+            None => self.sendable_elsewhere,
+        }
     }
 }

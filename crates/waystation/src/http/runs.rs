@@ -85,7 +85,7 @@ pub(super) async fn seen(context: &Context, caller: &Caller, id: RunId) -> Resul
     let row = context.app.engine.row(id).await?;
     match caller.scope().holds(&row.namespace) {
         true => Ok(row),
-        false => Err(unknown_run(&id.to_string())),
+        false => Err(unknown_run(id.to_string())),
     }
 }
 

@@ -1,5 +1,6 @@
 //! The program from the outside: real processes, real requests, local services to call.
 
+mod auth;
 mod blocks;
 mod cli;
 mod decisions;

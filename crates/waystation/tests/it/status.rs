@@ -79,7 +79,7 @@ async fn a_server_for_other_machines_has_to_be_asked_for() {
     assert_eq!(ended.code, Some(4));
     insta::assert_snapshot!(ended.stderr, @r#"
     error: 0.0.0.0 can be reached by other machines, and callers are not asked who they are
-     hint: listen on 127.0.0.1, or add --open where the network keeps others out
+     hint: listen on 127.0.0.1, make a key with `waystation key create` or set JWT_SECRET, or add --open where the network keeps others out
     "#);
     let server = Server::with(&[("HOST", "0.0.0.0"), ("WAYSTATION_OPEN", "true")]).await;
     let (_, port) = server.address.split_once(':').unwrap();

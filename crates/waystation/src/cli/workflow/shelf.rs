@@ -21,6 +21,7 @@ const PAGE: usize = 200;
 /// How long a run may take that somebody waits for at a server.
 const RUN_PATIENCE: Duration = Duration::from_secs(24 * 3_600);
 
+#[allow(clippy::large_enum_variant, reason = "a command has one")]
 pub(super) enum Shelf {
     /// A server has the data.
     There(Server),

@@ -23,6 +23,8 @@ pub(crate) struct Server {
     /// What it has written to its standard error.
     pub(crate) log: Arc<Mutex<String>>,
     client: Client,
+    /// Sent with every request, once it is there.
+    key: Option<String>,
 }
 
 impl Server {
@@ -74,7 +76,7 @@ impl Server {
         // The client asks for a provider even where no TLS is spoken. Another test may have set it.
         let _ = rustls::crypto::ring::default_provider().install_default();
         let client = Client::builder().no_proxy().timeout(PATIENCE).build().unwrap();
-        Server { child, directory, settings, address, log, client }
+        Server { child, directory, settings, address, log, client, key: None }
     }
 
     /// Starts it again on the same data, with the same settings.
@@ -101,7 +103,16 @@ impl Server {
 
     /// A request to it.
     pub(crate) fn request(&self, method: Method, path: &str) -> RequestBuilder {
-        self.client.request(method, self.url(path))
+        let request = self.client.request(method, self.url(path));
+        match &self.key {
+            Some(key) => request.header("x-api-key", key),
+            None => request,
+        }
+    }
+
+    /// Says who it is, from now on.
+    pub(crate) fn calls_with(&mut self, key: &str) {
+        self.key = Some(key.to_owned());
     }
 
     /// Sends a request with a body, if there is one, and gives status and JSON.
