@@ -1,4 +1,4 @@
-//! Settings: read from the environment once, checked, with defaults that are safe.
+//! What settings mean: read once, checked, with defaults that are safe.
 
 use std::net::IpAddr;
 use std::num::NonZeroU32;
@@ -19,43 +19,7 @@ use waystation_engine::sandbox::python::component_directory;
 use crate::auth;
 use crate::http::{DoorSettings, Proxies};
 use crate::origins::Origins;
-
-/// Every setting of this program's own, for the check that none is misspelt.
-pub const OWN_NAMES: &[&str] = &[
-    "WAYSTATION_CORS_ORIGINS",
-    "WAYSTATION_COSTLY_PER_MINUTE",
-    "WAYSTATION_DATA",
-    "WAYSTATION_EGRESS",
-    "WAYSTATION_EGRESS_ALLOW",
-    "WAYSTATION_JWT_AUDIENCE",
-    "WAYSTATION_JWT_ISSUER",
-    "WAYSTATION_JWT_KEYS",
-    "WAYSTATION_JWT_ROLE",
-    "WAYSTATION_LLM_CACHE_SECONDS",
-    "WAYSTATION_MAX_BODY_BYTES",
-    "WAYSTATION_MAX_NODES",
-    "WAYSTATION_MAX_RESULT_BYTES",
-    "WAYSTATION_MAX_RUNS",
-    "WAYSTATION_MAX_STEPS",
-    "WAYSTATION_MODEL_LIMITS",
-    "WAYSTATION_MODEL_PRICES",
-    "WAYSTATION_OPEN",
-    "WAYSTATION_OPEN_APIS",
-    "WAYSTATION_PROVIDERS",
-    "WAYSTATION_PUBLIC_URL",
-    "WAYSTATION_PYTHON_COMPONENT",
-    "WAYSTATION_REDIS_EVENTS",
-    "WAYSTATION_RETENTION_DAYS",
-    "WAYSTATION_RUN_TOKENS",
-    "WAYSTATION_RUN_USD",
-    "WAYSTATION_SECRET_KEY",
-    "WAYSTATION_SHUTDOWN_SECONDS",
-    "WAYSTATION_SQLITE_DIR",
-    "WAYSTATION_TRUSTED_PROXIES",
-    "WAYSTATION_WEBHOOK_SECRET",
-    "WAYSTATION_WORKFLOW_TOKENS",
-    "WAYSTATION_WORKFLOW_USD",
-];
+use crate::settings::table::{FILE_NAME, SETTINGS};
 
 /// No setting means anything beyond it, and sums with it stay in bounds.
 const NUMBER_MAX: usize = 1_000_000_000;
@@ -183,12 +147,13 @@ fn engine(lookup: Lookup<'_>) -> Result<EngineSettings, Error> {
 
 /// Refuses settings of this program's own that do not exist.
 pub fn check_names(names: impl Iterator<Item = String>) -> Result<(), Error> {
+    let known = || SETTINGS.iter().map(|setting| setting.name).chain([FILE_NAME]);
     let own = names.filter(|name| name.starts_with("WAYSTATION_"));
     for name in own {
-        if OWN_NAMES.contains(&name.as_str()) {
+        if known().any(|known| known == name) {
             continue;
         }
-        let near = nearest(&name, OWN_NAMES.iter().copied());
+        let near = nearest(&name, known());
         let error = setting(&format!("There is no setting {name}"));
         return Err(match near.first() {
             Some(near) => error.with_hint(format!("did you mean {near}?")),
@@ -382,7 +347,25 @@ mod tests {
         let names = ["PATH", "WAYSTATION_MAX_RUN"].map(String::from).into_iter();
         let error = check_names(names).unwrap_err();
         assert_eq!(error.hint(), Some("did you mean WAYSTATION_MAX_RUNS?"));
-        assert_eq!(check_names(OWN_NAMES.iter().map(|name| (*name).into())), Ok(()));
+        assert_eq!(check_names(SETTINGS.iter().map(|setting| setting.name.into())), Ok(()));
+    }
+
+    /// What the table says of a default has to be so, and what is read has to be in the table.
+    #[test]
+    fn the_table_of_settings_is_complete_and_its_defaults_are_taken() {
+        use crate::settings::table::ALIASES;
+        let others = ["HOME", "PATH"];
+        let lookup = |name: &str| {
+            let known = SETTINGS.iter().find(|setting| setting.name == name);
+            let is_other =
+                others.contains(&name) || ALIASES.iter().any(|(alias, _)| *alias == name);
+            assert!(known.is_some() || is_other, "{name} is in no table");
+            // These count only together with others.
+            let depends = ["JWT_ALGORITHM", "WAYSTATION_JWT_ROLE", "WAYSTATION_REDIS_EVENTS"];
+            let default = known.filter(|setting| !depends.contains(&setting.name))?.default;
+            (!default.is_empty()).then(|| default.to_owned())
+        };
+        Config::read(&lookup, "data".into(), true).unwrap();
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! Waystation: a durable workflow engine in one program.
 //!
-//! - [`config`]: settings, read once
+//! - [`settings`]: where settings come from; [`config`]: what they mean
 //! - [`origins`]: which web pages may use the routes that are open to browsers
 //! - [`auth`]: who calls, and what they may do
 //! - [`app`]: the program put together
@@ -28,6 +28,7 @@ pub mod http;
 pub mod links;
 pub mod origins;
 pub mod pipeline;
+pub mod settings;
 pub mod triggers;
 pub mod view;
 pub mod workflows;

@@ -1,34 +1,35 @@
 //! `waystation endpoint`: an endpoint worker as a server of its own.
 
-use std::path::PathBuf;
 use std::sync::Arc;
 
 use clap::Args;
 
-use super::listen::{Listen, start_logging};
+use super::listen::{Address, Listen, start_logging};
 use super::signals::Stop;
 use super::{Outcome, read_config, terminal};
 use crate::app::http_client;
 use crate::auth::Auth;
 use crate::http::{self, Doors};
+use crate::settings::Sources;
 
 #[derive(Args)]
 pub(super) struct Endpoint {
     #[command(flatten)]
-    listen: Listen,
+    pub(super) listen: Listen,
 }
 
 impl Endpoint {
     /// The data directory is only named: a worker keeps nothing.
-    pub(super) async fn execute(self, data: PathBuf) -> Outcome {
-        start_logging()?;
+    pub(super) async fn execute(sources: &Sources) -> Outcome {
+        start_logging(sources)?;
         let mut signals = Stop::listen()?;
-        let is_local = self.listen.is_local();
-        let config = read_config(data, is_local)?;
+        let address = Address::read(sources)?;
+        let is_local = address.is_local();
+        let config = read_config(sources, is_local)?;
         let auth = Arc::new(Auth::without_keys(config.auth));
-        self.listen.check(&auth)?;
+        address.check(&auth)?;
         let client = Arc::new(http_client(config.egress)?);
-        let (listener, address) = self.listen.open().await?;
+        let (listener, address) = address.open().await?;
         terminal::say(&format!("Endpoint worker listens on http://{address}  (Ctrl-C stops it)"));
 
         let (token, pass) = ("".into(), "".into());

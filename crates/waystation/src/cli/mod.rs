@@ -1,6 +1,7 @@
 //! Commands, one file each, and what their exit codes mean.
 
 mod answer;
+mod config;
 mod definition;
 mod endpoint;
 mod generate;
@@ -22,7 +23,8 @@ mod token;
 mod validate;
 mod workflow;
 
-use std::path::PathBuf;
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
@@ -30,8 +32,11 @@ use waystation_core::dialect::graph::issue::Issue;
 use waystation_core::error::{Code, Error};
 use waystation_engine::sandbox::worker;
 
+use self::endpoint::Endpoint;
+use self::serve::Serve;
 use crate::app;
-use crate::config::{self, Config};
+use crate::config::Config;
+use crate::settings::Sources;
 
 /// A durable workflow engine in one program.
 ///
@@ -40,9 +45,13 @@ use crate::config::{self, Config};
 #[derive(Parser)]
 #[command(name = "waystation", version, arg_required_else_help = true)]
 struct Arguments {
-    /// Where runs, secrets and blocks are kept.
-    #[arg(long, global = true, env = "WAYSTATION_DATA", default_value = ".waystation")]
-    data: PathBuf,
+    /// Where runs, secrets and blocks are kept [default: .waystation] [env: WAYSTATION_DATA].
+    #[arg(long, global = true)]
+    data: Option<PathBuf>,
+    /// A file of settings, in TOML [default: waystation.toml in the data directory, if it is there]
+    /// [env: WAYSTATION_CONFIG].
+    #[arg(long, global = true, value_name = "FILE")]
+    config: Option<PathBuf>,
     #[command(subcommand)]
     command: Command,
 }
@@ -50,9 +59,12 @@ struct Arguments {
 #[derive(Subcommand)]
 enum Command {
     /// Start the server.
-    Serve(serve::Serve),
+    Serve(Serve),
     /// Start a server that only makes calls of APIs for others, with retries.
-    Endpoint(endpoint::Endpoint),
+    Endpoint(Endpoint),
+    /// Show all settings, and where each comes from.
+    #[command(subcommand)]
+    Config(config::ConfigCommand),
     /// Run a pipeline, an instruction chain or a workflow from a file and show its progress.
     Run(run::RunFile),
     /// Check a definition without running it.
@@ -152,28 +164,50 @@ pub fn main() -> ExitCode {
 }
 
 async fn dispatch(arguments: Arguments) -> Outcome {
-    // A name that is no Unicode is none of ours.
-    let names = std::env::vars_os().filter_map(|(name, _)| name.into_string().ok());
-    config::check_names(names)?;
-    let data = arguments.data;
+    let sources = sources(&arguments)?;
+    let config = || read_config(&sources, true);
     match arguments.command {
-        Command::Serve(serve) => serve.execute(data).await,
-        Command::Endpoint(endpoint) => endpoint.execute(data).await,
-        Command::Run(run) => run.execute(data).await,
-        Command::Validate(validate) => validate.execute(&read_config(data, true)?),
-        Command::Graph(graph) => graph.execute(&read_config(data, true)?),
-        Command::Models(models) => models.execute(read_config(data, true)?).await,
-        Command::Secret(secret) => secret.execute(read_config(data, true)?).await,
-        Command::Key(key) => key.execute(&read_config(data, true)?).await,
-        Command::Token(token) => token.execute(read_config(data, true)?),
-        Command::Runs(runs) => runs.execute(read_config(data, true)?).await,
-        Command::Workflow(workflow) => workflow.execute(read_config(data, true)?).await,
-        Command::Generate(generate) => generate.execute(read_config(data, true)?).await,
+        Command::Serve(_) => Serve::execute(&sources).await,
+        Command::Endpoint(_) => Endpoint::execute(&sources).await,
+        Command::Config(config) => config.execute(&sources),
+        Command::Run(run) => run.execute(&sources).await,
+        Command::Validate(validate) => validate.execute(&config()?),
+        Command::Graph(graph) => graph.execute(&config()?),
+        Command::Models(models) => models.execute(config()?).await,
+        Command::Secret(secret) => secret.execute(config()?).await,
+        Command::Key(key) => key.execute(&config()?).await,
+        Command::Token(token) => token.execute(config()?),
+        Command::Runs(runs) => runs.execute(config()?).await,
+        Command::Workflow(workflow) => workflow.execute(config()?).await,
+        Command::Generate(generate) => generate.execute(config()?).await,
     }
 }
 
-fn read_config(data: PathBuf, is_local: bool) -> Result<Config, Error> {
-    Config::read(&|name| std::env::var(name).ok(), data, is_local)
+/// All that flags, variables and the file say.
+fn sources(arguments: &Arguments) -> Result<Sources, Error> {
+    let mut flags = match &arguments.command {
+        Command::Serve(serve) => serve.listen.flags(),
+        Command::Endpoint(endpoint) => endpoint.listen.flags(),
+        _ => BTreeMap::new(),
+    };
+    if let Some(data) = &arguments.data {
+        flags.insert("WAYSTATION_DATA", text_of_path(data)?);
+    }
+    // What is no Unicode is none of ours.
+    let variables = std::env::vars_os();
+    let variables = variables
+        .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)));
+    Sources::read(flags, variables.collect(), arguments.config.as_deref())
+}
+
+fn text_of_path(path: &Path) -> Result<String, Error> {
+    let text = path.to_str().filter(|text| !text.is_empty());
+    let wrong = || Error::new(Code::SettingInvalid, "--data must be a path, in UTF-8");
+    text.map(str::to_owned).ok_or_else(wrong)
+}
+
+fn read_config(sources: &Sources, is_local: bool) -> Result<Config, Error> {
+    Config::read(&|name| sources.lookup(name), sources.data(), is_local)
 }
 
 /// The text of a file, or of standard input for `-`.

@@ -28,6 +28,7 @@ use crate::app::App;
 use crate::auth::principal::Scope;
 use crate::begin::{Begun, Refusal};
 use crate::http::{self, Context, DoorSettings, Doors};
+use crate::settings::Sources;
 use crate::view::{self, Seen};
 use crate::{chain, pipeline, workflows};
 
@@ -52,8 +53,8 @@ pub(super) struct RunFile {
 }
 
 impl RunFile {
-    pub(super) async fn execute(self, data: PathBuf) -> Outcome {
-        let ended = self.begin_to_end(data).await;
+    pub(super) async fn execute(self, sources: &Sources) -> Outcome {
+        let ended = self.begin_to_end(sources).await;
         if let (true, Err(Failed::Definition(problems))) = (self.json, &ended) {
             terminal::print_json(&invalid(problems));
         }
@@ -69,7 +70,7 @@ impl RunFile {
         }
     }
 
-    async fn begin_to_end(&self, data: PathBuf) -> Result<Ended, Failed> {
+    async fn begin_to_end(&self, sources: &Sources) -> Result<Ended, Failed> {
         let text = read_file(&self.file)?;
         let format = Format::of(&text, self.format)?;
         let body = with_inputs(&text, format, &self.input).map_err(Failed::definition)?;
@@ -80,9 +81,9 @@ impl RunFile {
             _ => body,
         };
         let interrupt = Interrupt::listen()?;
-        match Server::of(&data).await {
+        match Server::of(&sources.data()).await {
             Some(server) => on_server(&server, (format, body), interrupt, progress.as_mut()).await,
-            None => here(data, (format, &body), interrupt, progress.as_mut()).await,
+            None => here(sources, (format, &body), interrupt, progress.as_mut()).await,
         }
     }
 }
@@ -118,12 +119,12 @@ struct Ended {
 
 /// Runs it in this process.
 async fn here(
-    data: PathBuf,
+    sources: &Sources,
     (format, body): (Format, &str),
     mut interrupt: Interrupt,
     progress: Option<&mut Progress>,
 ) -> Result<Ended, Failed> {
-    let config = read_config(data, true)?;
+    let config = read_config(sources, true)?;
     let app = Arc::new(App::open(config, false).await?);
     listen(&app).await?;
     let begun = begin(&app, format, body).await?;

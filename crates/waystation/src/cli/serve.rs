@@ -13,11 +13,12 @@ use serde_json::json;
 use waystation_core::error::{Code, Error};
 use waystation_engine::secret::new_token;
 
-use super::listen::{Listen, start_logging};
+use super::listen::{Address, Listen, start_logging};
 use super::signals::Stop;
 use super::{Outcome, read_config, terminal};
 use crate::app::App;
 use crate::http::{self, Context, Doors};
+use crate::settings::Sources;
 
 /// The file in the data directory that tells other commands where the server listens.
 pub(super) const ADDRESS_FILE: &str = "server.json";
@@ -32,20 +33,23 @@ const SECONDS: [f64; 14] =
 #[derive(Args)]
 pub(super) struct Serve {
     #[command(flatten)]
-    listen: Listen,
+    pub(super) listen: Listen,
 }
 
 impl Serve {
-    pub(super) async fn execute(self, data: PathBuf) -> Outcome {
-        start_logging()?;
+    /// Where to listen is said by its flags, and by all other sources.
+    pub(super) async fn execute(sources: &Sources) -> Outcome {
+        start_logging(sources)?;
         let mut signals = Stop::listen()?;
-        let is_local = self.listen.is_local();
-        let mut config = read_config(data.clone(), is_local)?;
+        let address = Address::read(sources)?;
+        let (is_local, data) = (address.is_local(), sources.data());
+        let mut config = read_config(sources, is_local)?;
         let (grace, settings) = (config.shutdown_grace, std::mem::take(&mut config.doors));
         let metrics = start_metrics()?;
-        let (listener, address) = self.listen.open().await?;
+        let (listener, bound) = address.open().await?;
         let app = Arc::new(App::open(config, true).await?);
-        self.listen.check(&app.auth)?;
+        address.check(&app.auth)?;
+        let address = bound;
         let (token, pass): (Arc<str>, Arc<str>) = (new_token().into(), new_token().into());
         app.start(address, &pass).await?;
         let context = Context::new(Arc::clone(&app), Some(metrics));

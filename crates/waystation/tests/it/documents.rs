@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::path::Path;
 
+use waystation::settings::table::{ALIASES, SETTINGS};
 use waystation_core::error::Code;
 
 fn read(path: &str) -> String {
@@ -35,12 +36,31 @@ fn every_error_code_is_in_the_table_with_its_hint() {
 
 #[test]
 fn every_setting_is_in_the_table() {
-    let told = first_cells(&read("docs/settings.md"), "All settings");
-    let own: BTreeSet<String> =
-        told.iter().filter(|name| name.starts_with("WAYSTATION_")).cloned().collect();
-    let known: BTreeSet<String> =
-        waystation::config::OWN_NAMES.iter().map(|name| (*name).to_owned()).collect();
-    assert_eq!(own, known);
+    let text = read("docs/settings.md");
+    let (_, table) = text.split_once("## All settings").unwrap();
+    let (table, _) = table.split_once("\n\n`HOST`").unwrap();
+    let told: BTreeSet<&str> = table.split('`').skip(1).step_by(2).collect();
+    for setting in SETTINGS {
+        assert!(told.contains(setting.name) && told.contains(setting.key), "{}", setting.name);
+        let row = table.lines().find(|line| line.contains(&format!("`{}`", setting.name)));
+        // A row for several has one text for all of their defaults.
+        let row = row.filter(|row| row.matches('`').count() >= 6 && !setting.default.is_empty());
+        if let Some(row) = row {
+            let default = format!("| `{}` |", setting.default);
+            assert!(row.contains(&default), "{}: {default}", setting.name);
+        }
+    }
+    let known = |name: &str| {
+        SETTINGS.iter().any(|setting| setting.name == name)
+            || ALIASES.iter().any(|(alias, _)| *alias == name)
+    };
+    let is_name = |text: &str| {
+        text.contains('_')
+            && text.chars().all(|letter| letter.is_ascii_uppercase() || letter == '_')
+    };
+    for name in told.into_iter().filter(|text| is_name(text)) {
+        assert!(known(name), "{name} is told and does not exist");
+    }
 }
 
 #[test]

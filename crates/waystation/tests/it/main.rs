@@ -3,6 +3,7 @@
 mod auth;
 mod blocks;
 mod cli;
+mod configuration;
 mod decisions;
 mod documents;
 mod endpoints;
