@@ -181,7 +181,7 @@ pub fn catalog(config: &Config) -> Result<Arc<Catalog>, Error> {
 }
 
 /// Where user code runs: in workers of this very program, and in the Python that lies there, if any.
-fn sandbox(python: PathBuf) -> Result<Arc<Sandbox>, Error> {
+pub fn sandbox(python: PathBuf) -> Result<Arc<Sandbox>, Error> {
     let worker = WorkerCommand { program: own_program()?, arguments: vec![SANDBOX_WORKER.into()] };
     Ok(Arc::new(Sandbox::new(worker, Python::new(python))))
 }

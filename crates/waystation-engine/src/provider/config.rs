@@ -152,6 +152,11 @@ impl Providers {
 }
 
 impl Setup {
+    /// Whether the settings have a key for it.
+    pub fn has_key(&self) -> bool {
+        self.key.is_some()
+    }
+
     /// A provider that a request names by its address. It speaks chat completions, is reached under
     /// the egress policy, and knows no key but the request's own.
     pub fn at_url(url: &str) -> Result<Setup, Failure> {

@@ -1,8 +1,10 @@
 //! Commands, one file each, and what their exit codes mean.
 
 mod answer;
+mod backup;
 mod config;
 mod definition;
+mod doctor;
 mod endpoint;
 mod generate;
 mod graph;
@@ -65,6 +67,8 @@ enum Command {
     /// Show all settings, and where each comes from.
     #[command(subcommand)]
     Config(config::ConfigCommand),
+    /// Check whether all that is configured works, and say how to mend what does not.
+    Doctor(doctor::Doctor),
     /// Run a pipeline, an instruction chain or a workflow from a file and show its progress.
     Run(run::RunFile),
     /// Check a definition without running it.
@@ -81,6 +85,10 @@ enum Command {
     Key(key::Key),
     /// Make a signed token (JWT) by which a caller says who it is.
     Token(token::NewToken),
+    /// Write all data into one file, also while a server runs.
+    Backup(backup::Backup),
+    /// Put a backup into a data directory that has no data.
+    Restore(backup::Restore),
     /// List, show, cancel and retry runs.
     #[command(subcommand)]
     Runs(runs::Runs),
@@ -169,6 +177,9 @@ async fn dispatch(arguments: Arguments) -> Outcome {
     match arguments.command {
         Command::Serve(_) => Serve::execute(&sources).await,
         Command::Endpoint(_) => Endpoint::execute(&sources).await,
+        Command::Doctor(doctor) => doctor.execute(&sources).await,
+        Command::Backup(backup) => backup.execute(sources.data()).await,
+        Command::Restore(restore) => restore.execute(sources.data()).await,
         Command::Config(config) => config.execute(&sources),
         Command::Run(run) => run.execute(&sources).await,
         Command::Validate(validate) => validate.execute(&config()?),

@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use clap::Args;
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
+use rustix::process::{Resource, Rlimit};
 use serde_json::json;
 use waystation_core::error::{Code, Error};
 use waystation_engine::secret::new_token;
@@ -41,6 +42,7 @@ impl Serve {
     pub(super) async fn execute(sources: &Sources) -> Outcome {
         start_logging(sources)?;
         let mut signals = Stop::listen()?;
+        raise_open_files();
         let address = Address::read(sources)?;
         let (is_local, data) = (address.is_local(), sources.data());
         let mut config = read_config(sources, is_local)?;
@@ -76,6 +78,15 @@ impl Serve {
             () = signals.requested() => app.engine.shutdown(Duration::ZERO).await,
         }
         Ok(())
+    }
+}
+
+/// Each connection is an open file. Systems allow few at first, and more to whoever asks.
+fn raise_open_files() {
+    let limit = rustix::process::getrlimit(Resource::Nofile);
+    let raised = Rlimit { current: limit.maximum, ..limit };
+    if let Err(error) = rustix::process::setrlimit(Resource::Nofile, raised) {
+        tracing::warn!(%error, "the bound on open files stays as it is");
     }
 }
 

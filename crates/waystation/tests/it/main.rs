@@ -16,6 +16,7 @@ mod instructions;
 mod jobs;
 mod lifecycle;
 mod models;
+mod operations;
 mod outgoing;
 mod programs;
 mod recovery;

@@ -19,6 +19,16 @@ pub struct RedisConfig {
 }
 
 impl RedisConfig {
+    /// Connects and asks for a sign of life; tells what is wrong.
+    pub async fn probe(&self) -> Result<(), String> {
+        self.transport.connect().await.map(drop)
+    }
+
+    /// Where it is, without its password.
+    pub fn place(&self) -> &str {
+        &self.place
+    }
+
     /// Reads `REDIS_URL`, or `REDIS_HOST`, `REDIS_PORT` and `REDIS_PASSWORD`, or `UPSTASH_REST_URL` and
     /// `UPSTASH_REST_TOKEN`: the first that is there. Empty ones count as absent, and so does a
     /// `REDIS_PORT` alone, which some platforms set for reasons of their own.

@@ -82,6 +82,15 @@ impl Email {
     }
 }
 
+/// Connects to the operator's server and logs in, without sending anything.
+pub async fn probe(settings: &MailSettings, client: &HttpClient) -> Result<(), Failure> {
+    let Some(server) = &settings.server else { return Ok(()) };
+    let trust = settings.trust().map_err(|error| {
+        Failure::fatal(Code::SettingInvalid, format!("no certificate can be checked: {error}"))
+    })?;
+    session::greet(server, client, &trust).await
+}
+
 #[async_trait]
 impl Effect for Email {
     async fn attempt(&self, call: Call) -> Outcome {

@@ -45,6 +45,19 @@ pub(super) async fn prepare<'a>(
     Ok(Ready { connection, server })
 }
 
+/// Connects, logs in if there is a login, and says goodbye.
+pub(super) async fn greet(
+    server: &Server,
+    client: &HttpClient,
+    trust: &Arc<ClientConfig>,
+) -> Result<(), Failure> {
+    let mut connection = connect(server, client, trust).await?;
+    log_in(&mut connection, server).await?;
+    // That it lets in is what was asked.
+    let _ = timeout(MAIL_GOODBYE, connection.quit()).await;
+    Ok(())
+}
+
 async fn connect(
     server: &Server,
     client: &HttpClient,

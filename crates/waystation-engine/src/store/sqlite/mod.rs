@@ -2,6 +2,7 @@
 
 mod answers;
 mod append;
+pub mod backup;
 mod claims;
 mod expire;
 mod feed;
@@ -89,10 +90,7 @@ impl SqliteStore {
     pub fn open_read_only(dir: &Path) -> Result<SqliteStore> {
         let file = owner::database(dir);
         if !file.exists() {
-            let message = format!("there is no data in {}", dir.display());
-            let error = Error::new(Code::Store, message.clone())
-                .with_hint("name the server's data directory with --data");
-            return Err(StoreError { error, detail: message });
+            return Err(no_data(dir));
         }
         Ok(SqliteStore { writer: None, readers: Readers::open(&file, 1)?, _owner: None })
     }
@@ -112,6 +110,13 @@ impl SqliteStore {
             None => Err(read_only()),
         }
     }
+}
+
+fn no_data(dir: &Path) -> StoreError {
+    let message = format!("there is no data in {}", dir.display());
+    let error = Error::new(Code::Store, message.clone())
+        .with_hint("name the server's data directory with --data");
+    StoreError { error, detail: message }
 }
 
 fn read_only() -> StoreError {

@@ -66,6 +66,20 @@ pub(super) fn open_reader(file: &Path) -> Result<Connection> {
     }
 }
 
+/// Refuses data that this program cannot bring up to date.
+pub(super) fn check_version(connection: &Connection) -> Result<()> {
+    match version(connection)? {
+        known if known <= MIGRATIONS.len() => Ok(()),
+        newer => Err(too_new(newer)),
+    }
+}
+
+/// Whether there is a table of that name.
+pub(super) fn has_table(connection: &Connection, name: &str) -> Result<bool> {
+    let sql = "SELECT count(*) FROM sqlite_schema WHERE type = 'table' AND name = ?1";
+    Ok(connection.query_row(sql, [name], |row| row.get::<_, i64>(0))? > 0)
+}
+
 fn open(file: &Path, mode: OpenFlags) -> Result<Connection> {
     let connection = Connection::open_with_flags(file, mode | OpenFlags::SQLITE_OPEN_NO_MUTEX)?;
     connection.busy_timeout(BUSY_TIMEOUT)?;
