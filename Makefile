@@ -15,6 +15,7 @@ run:
 
 ## Install what the tests need, and run everything.
 test: tools check python clients
+	./deploy/check
 	cargo nextest run --workspace --locked
 
 ## Everything that reads the code without running it.

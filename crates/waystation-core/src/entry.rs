@@ -188,6 +188,9 @@ pub struct Start {
     /// Which version of a stored definition it executes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub version: Option<u32>,
+    /// The span of the caller that it is a part of, as the header `traceparent` writes it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub trace: Option<String>,
     /// What began it, where that was no call: the id of a trigger.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub trigger: Option<String>,

@@ -9,6 +9,7 @@ use waystation_engine::driver::{Engine, LinkMaker, Parts};
 use waystation_engine::egress::{HttpClient, Policy, Reach};
 use waystation_engine::event::redis::OutputSink;
 use waystation_engine::event::signature::SigningKey;
+use waystation_engine::event::trace::export::Tracer;
 use waystation_engine::node::Registry;
 use waystation_engine::node::catalog::Catalog;
 use waystation_engine::node::data_source::Files;
@@ -96,8 +97,13 @@ impl App {
             let _ = base_url.set(url.trim_end_matches('/').to_owned());
         }
         let links = link_maker(Arc::clone(&base_url), Arc::clone(&vault));
+        let traced = config.traces.filter(|_| is_resident);
+        let tracer = traced
+            .map(|to| Tracer::start(&to, Arc::clone(&trusted_client), Arc::clone(&store)))
+            .transpose()?;
         let parts = Parts {
             store,
+            tracer,
             registry,
             vault: Arc::clone(&vault),
             client: Arc::clone(&client),

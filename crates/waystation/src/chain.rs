@@ -5,28 +5,27 @@ use std::sync::Arc;
 use futures_util::future::try_join_all;
 use waystation_core::dialect::instructions::{Compiled, Known, Request, compile};
 use waystation_core::plan::Node;
+use waystation_engine::driver::Submission;
 use waystation_engine::driver::plans::{Definition, source_key};
-use waystation_engine::driver::{Origin, Submission};
 use waystation_engine::provider::structured::check_schema;
 
 use crate::app::App;
-use crate::auth::principal::Scope;
-use crate::begin::{Begun, Refusal};
+use crate::begin::{Begun, Refusal, Terms};
 
 /// Begins the run that a request body asks for, if it may be in that namespace, and waits until it is safe.
-pub async fn begin(app: &App, scope: &Scope, body: &str) -> Result<Begun, Refusal> {
+pub async fn begin(app: &App, terms: &Terms, body: &str) -> Result<Begun, Refusal> {
     let request = Request::parse(body).map_err(Refusal::Invalid)?;
-    scope.enter(&request.namespace)?;
+    terms.scope.enter(&request.namespace)?;
     let definition = define(app, &request)?;
-    let begun = submit(app, &request, &definition).await?;
+    let begun = submit(app, terms, &request, &definition).await?;
     begun.submitted.finished.accepted().await?;
     Ok(begun)
 }
 
 /// Begins as many runs as a request body asks for, all of them or none.
-pub async fn begin_batch(app: &App, scope: &Scope, body: &str) -> Result<Vec<Begun>, Refusal> {
+pub async fn begin_batch(app: &App, terms: &Terms, body: &str) -> Result<Vec<Begun>, Refusal> {
     let request = Request::parse(body).map_err(Refusal::Invalid)?;
-    scope.enter(&request.namespace)?;
+    terms.scope.enter(&request.namespace)?;
     let (count, definition) = match (request.count(), define(app, &request)) {
         (Ok(count), definition) => (count, definition?),
         (Err(problem), definition) => {
@@ -39,7 +38,7 @@ pub async fn begin_batch(app: &App, scope: &Scope, body: &str) -> Result<Vec<Beg
     };
     let mut begun = Vec::with_capacity(count);
     for _ in 0..count {
-        match submit(app, &request, &definition).await {
+        match submit(app, terms, &request, &definition).await {
             Ok(one) => begun.push(one),
             Err(refusal) => {
                 withdraw(app, &begun);
@@ -65,6 +64,7 @@ fn withdraw(app: &App, begun: &[Begun]) {
 
 async fn submit(
     app: &App,
+    terms: &Terms,
     request: &Request,
     definition: &Arc<Definition>,
 ) -> Result<Begun, Refusal> {
@@ -75,7 +75,7 @@ async fn submit(
         name: request.workflow_name.clone(),
         input: request.input(),
         warnings: Vec::new(),
-        origin: Origin::default(),
+        origin: terms.origin(),
     };
     let submitted = app.engine.submit(submission).await?;
     Ok(Begun { submitted, definition: Arc::clone(definition) })

@@ -10,6 +10,7 @@ use waystation_engine::driver::Settings as EngineSettings;
 use waystation_engine::egress::Policy;
 use waystation_engine::event::redis::RedisConfig;
 use waystation_engine::event::signature::SigningKey;
+use waystation_engine::event::trace::export::TraceSettings;
 use waystation_engine::node::email::server::MailSettings;
 use waystation_engine::provider::config::Providers;
 use waystation_engine::provider::prices::Prices;
@@ -71,6 +72,8 @@ pub struct Config {
     pub models: ModelSettings,
     /// The mail server.
     pub mail: MailSettings,
+    /// Where spans of runs are sent, if they are.
+    pub traces: Option<TraceSettings>,
     /// Where the Python of user code lies.
     pub python_component: PathBuf,
     /// How long attempts under way may go on when the server goes down.
@@ -117,6 +120,7 @@ impl Config {
             prices: prices(lookup)?,
             models,
             mail: MailSettings::from_lookup(lookup)?,
+            traces: TraceSettings::from_lookup(lookup)?,
             python_component: python_component(lookup),
             shutdown_grace: Duration::from_secs(number(
                 lookup,

@@ -4,17 +4,16 @@ use std::sync::Arc;
 
 use serde_json::Value;
 use waystation_core::dialect::pipeline::{Compiled, Request, compile, reply};
+use waystation_engine::driver::Submission;
 use waystation_engine::driver::plans::{Definition, source_key};
-use waystation_engine::driver::{Origin, Submission};
 
 use crate::app::App;
-use crate::auth::principal::Scope;
-use crate::begin::{Begun, Refusal};
+use crate::begin::{Begun, Refusal, Terms};
 
 /// Begins the run that a request body asks for, if it may be in that namespace.
-pub async fn begin(app: &App, scope: &Scope, body: &str) -> Result<Begun, Refusal> {
+pub async fn begin(app: &App, terms: &Terms, body: &str) -> Result<Begun, Refusal> {
     let request = Request::parse(body)?;
-    scope.enter(&request.namespace)?;
+    terms.scope.enter(&request.namespace)?;
     let definition = define(app, &request)?;
     let producers = &definition.program.producers;
     let warnings = request.hidden(|name| producers.contains_key(name));
@@ -25,7 +24,7 @@ pub async fn begin(app: &App, scope: &Scope, body: &str) -> Result<Begun, Refusa
         name: request.workflow_name,
         input: request.input,
         warnings,
-        origin: Origin::default(),
+        origin: terms.origin(),
     };
     let submitted = app.engine.submit(submission).await?;
     Ok(Begun { submitted, definition })
@@ -44,7 +43,7 @@ pub fn define(app: &App, request: &Request<'_>) -> Result<Arc<Definition>, Refus
 
 /// Runs a pipeline of this program's own making to its end and gives the reply of its format.
 pub async fn execute(app: &App, body: &str) -> Result<Value, Refusal> {
-    let Begun { submitted, .. } = begin(app, &Scope::All, body).await?;
+    let Begun { submitted, .. } = begin(app, &Terms::own(), body).await?;
     let run = submitted.finished.wait().await?;
     Ok(reply::render(&run, &submitted.id.to_string()))
 }

@@ -10,6 +10,7 @@ use futures_util::future::{BoxFuture, FutureExt};
 use futures_util::stream::FuturesUnordered;
 use ring::rand::{SecureRandom, SystemRandom};
 use serde_json::Value;
+use tracing::Instrument;
 use waystation_core::entry::Level;
 use waystation_core::error::{Code, Failure};
 use waystation_core::plan::{Node, NodeIndex};
@@ -86,12 +87,23 @@ impl Attempt {
 
     async fn run(self, context: AttemptContext) -> Ended {
         let Attempt { effect, config, idempotency_key, outputs, is_repeated, .. } = self;
+        // What is logged meanwhile says of which run and node: the key names both.
+        let span = tracing::info_span!(
+            "attempt",
+            run = %context.run(),
+            node = idempotency_key.split_once(':').map(|(_, node)| node),
+            attempt = self.number
+        );
         let call = Call { idempotency_key, config, outputs, is_repeated, context: context.clone() };
-        let work = AssertUnwindSafe(effect.attempt(call)).catch_unwind();
+        let attempting = effect.attempt(call).instrument(span.clone());
+        let work = AssertUnwindSafe(attempting).catch_unwind();
         let work = work.map(|ended| ended.unwrap_or_else(|_| Err(panicked())));
         let outcome = context.within(self.timeout, work).await;
         let outcome = outcome.unwrap_or_else(|| Err(timed_out(self.timeout)));
         let outcome = presentable(outcome, context.secrets());
+        if let Err(failure) = &outcome {
+            span.in_scope(|| tracing::info!(code = failure.code.as_str(), "an attempt has failed"));
+        }
         let (spent, log) = (context.spent(), context.take_log());
         Ended { node: self.node, attempt: self.number, outcome, spent, log }
     }

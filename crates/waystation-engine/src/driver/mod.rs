@@ -79,6 +79,8 @@ pub struct Origin {
     pub version: Option<u32>,
     /// What tells the call from its repetition: a second one is refused as a conflict.
     pub claim: Option<Claim>,
+    /// The span of the caller, as the header `traceparent` writes it.
+    pub trace: Option<String>,
     /// The trigger that began it: refused as a conflict if this occurrence has begun one already.
     pub fired: Option<Fired>,
 }
@@ -136,6 +138,7 @@ impl Engine {
             name,
             input: Data::from(input),
             version: origin.version,
+            trace: origin.trace.clone(),
             trigger: origin.fired.as_ref().map(|fired| fired.trigger.clone()),
             ..Start::default()
         };

@@ -25,6 +25,7 @@ use crate::event::hub::Hub;
 use crate::event::redis::stream::EventStream;
 use crate::event::redis::{OutputSink, RedisConfig, RedisStatus};
 use crate::event::signature::SigningKey;
+use crate::event::trace::export::Tracer;
 use crate::event::webhook::Courier;
 use crate::id::RunId;
 use crate::limits::{NODES_LIVE, RESULT_BYTES_PER_RUN, RUN_DEPTH, RUNS_LIVE, WEBHOOK_PATIENCE};
@@ -54,6 +55,8 @@ pub struct Parts {
     pub outputs: Option<OutputSink>,
     /// Where events are written as well, and about how many of each workflow are kept there.
     pub events: Option<(RedisConfig, u64)>,
+    /// Where spans of runs are sent, if they are.
+    pub tracer: Option<Tracer>,
     /// The stored workflows that runs may begin.
     pub library: Arc<dyn Library>,
     /// Makes the links by which somebody ends a wait.
@@ -151,6 +154,7 @@ pub(super) struct Shared {
     pub(super) hub: Arc<Hub>,
     pub(super) outputs: Option<OutputSink>,
     events: Mutex<Option<EventStream>>,
+    tracer: Option<Tracer>,
     pub(super) library: Arc<dyn Library>,
     pub(super) links: Option<LinkMaker>,
     /// The places for runs within others, by how deep they are: those further down never wait for those
@@ -185,6 +189,7 @@ impl Shared {
             webhook_key,
             outputs,
             events,
+            tracer,
             library,
             links,
             settings,
@@ -203,6 +208,7 @@ impl Shared {
             store,
             hub,
             events: Mutex::new(events),
+            tracer,
             meters: Meters::new(registry.names()),
             registry,
             vault,
@@ -231,7 +237,10 @@ impl Shared {
 
     /// What the attempts of a run have in common.
     pub(super) fn ties(&self, id: RunId) -> RunContext {
-        RunContext::new(id, Arc::clone(&self.permits))
+        RunContext {
+            is_traced: self.tracer.is_some(),
+            ..RunContext::new(id, Arc::clone(&self.permits))
+        }
     }
 
     /// The ties of a run in memory.
@@ -403,8 +412,28 @@ impl Shared {
         let start = run.start.as_deref().filter(|start| start.parent.is_none());
         let is_fed = run.program.plan.dialect == Dialect::Graph;
         self.hub.published(id, start.filter(|_| is_fed).map(|start| &*start.workflow));
+        if run.outcome.is_some() {
+            self.ended(id, run);
+        }
         if let Some(outputs) = &self.outputs {
             crate::event::publish_outputs(outputs, run, entries);
+        }
+    }
+
+    fn ended(&self, id: RunId, run: &Run) {
+        let workflow = run.start.as_deref().map(|start| start.workflow.as_str());
+        match run.outcome.as_ref() {
+            Some(Outcome::Failed { failure, .. }) => {
+                let code = failure.code.as_str();
+                tracing::info!(run = %id, workflow, code, "a run has failed");
+            }
+            Some(Outcome::Cancelled { .. }) => {
+                tracing::info!(run = %id, workflow, "a run was cancelled");
+            }
+            _ => tracing::info!(run = %id, workflow, "a run has completed"),
+        }
+        if let Some(tracer) = &self.tracer {
+            tracer.ended(id, &run.program);
         }
     }
 

@@ -86,6 +86,7 @@ fn engine(store: Arc<dyn Store>, probe: &Arc<Probe>, settings: Settings) -> Engi
     let sealer = Sealer::from_key_text(&"7".repeat(64)).unwrap();
     let vault = Arc::new(Vault::new(sealer, Arc::clone(&store)));
     Engine::new(Parts {
+        tracer: None,
         store,
         registry,
         vault,

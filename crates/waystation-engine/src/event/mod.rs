@@ -3,11 +3,13 @@
 //! - [`webhook`]: progress to a run's receiver, in order, until it has it
 //! - [`hub`]: events to those who watch a run or a workflow
 //! - [`redis`]: outputs to Redis, when it is there
+//! - [`trace`]: spans to a collector
 //! - [`signature`]: how webhooks are signed and verified
 
 pub mod hub;
 pub mod redis;
 pub mod signature;
+pub mod trace;
 pub mod webhook;
 
 use std::sync::Arc;

@@ -14,6 +14,7 @@ use waystation_core::plan::{Budget, NodeIndex};
 use waystation_core::usage::Usage;
 
 use super::Outcome;
+use crate::event::trace::{self, TraceParent};
 use crate::id::RunId;
 use crate::limits::{LOG_LINE_LETTERS, TOKENS_BEHIND};
 use crate::secret::{Redactor, Secret};
@@ -54,12 +55,15 @@ pub struct RunContext {
     pub tokens: OnceLock<broadcast::Sender<Token>>,
     /// What attempts wait for, by node.
     pub waiting: Mutex<BTreeMap<NodeIndex, String>>,
+    /// Whether its spans are recorded.
+    pub is_traced: bool,
 }
 
 impl RunContext {
     /// The ties of a run.
     pub fn new(run: RunId, places: Arc<Semaphore>) -> RunContext {
-        RunContext { run, places, tokens: OnceLock::new(), waiting: Mutex::default() }
+        let (tokens, waiting) = (OnceLock::new(), Mutex::default());
+        RunContext { run, places, tokens, waiting, is_traced: false }
     }
 
     /// Listens to the tokens from now on.
@@ -131,6 +135,13 @@ impl AttemptContext {
         let places = Arc::new(Semaphore::new(Semaphore::MAX_PERMITS));
         let ties = RunContext::new(RunId::new(), places);
         AttemptContext::new(Arc::new(ties), (0, 1), Account::default(), Vec::new())
+    }
+
+    /// What is passed on to those whom the attempt calls, as the header `traceparent`.
+    pub fn trace(&self) -> Option<TraceParent> {
+        let Attempt { ties, node, number, account, .. } = &*self.shared;
+        let start = account.start.as_deref()?;
+        trace::passed_on(start, ties.is_traced, ties.run, (*node, *number))
     }
 
     /// The run.

@@ -16,8 +16,8 @@ use url::Url;
 use waystation_core::error::{Code, Failure};
 
 use super::http::{
-    IDEMPOTENCY_KEY, content, header, header_fields, header_value, may_pass, retry_after_ms,
-    send_failure, text,
+    IDEMPOTENCY_KEY, content, header, header_fields, header_value, may_pass, pass_on,
+    retry_after_ms, send_failure, text,
 };
 use super::model::settings::read;
 use super::{AttemptContext, Call, Effect, Outcome};
@@ -118,7 +118,8 @@ pub async fn call_endpoint(
     context: &AttemptContext,
 ) -> Result<EndpointAnswer, Failure> {
     let is_mock = call.api_url.contains(MOCK);
-    let request = if is_mock { mock_request(call)? } else { request(call, idempotency_key)? };
+    let mut request = if is_mock { mock_request(call)? } else { request(call, idempotency_key)? };
+    pass_on(context, &mut request);
     let _place = context.place().await;
     let sent = client.send(request, WORKER_REPLY_BYTES).await;
     let response = sent.map_err(|error| send_failure(&error))?;

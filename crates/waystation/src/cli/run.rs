@@ -25,8 +25,7 @@ use super::progress::Progress;
 use super::workflow::refused;
 use super::{Failed, Outcome, read_config, read_file, signals, summary, terminal};
 use crate::app::App;
-use crate::auth::principal::Scope;
-use crate::begin::{Begun, Refusal};
+use crate::begin::{Begun, Refusal, Terms};
 use crate::http::{self, Context, DoorSettings, Doors};
 use crate::settings::Sources;
 use crate::view::{self, Seen};
@@ -176,8 +175,8 @@ async fn follow(
 
 async fn begin(app: &App, format: Format, body: &str) -> Result<Begun, Failed> {
     let begun = match format {
-        Format::Pipeline => pipeline::begin(app, &Scope::All, body).await,
-        Format::Instructions => chain::begin(app, &Scope::All, body).await,
+        Format::Pipeline => pipeline::begin(app, &Terms::own(), body).await,
+        Format::Instructions => chain::begin(app, &Terms::own(), body).await,
         Format::Workflow => return begin_workflow(app, body).await,
     };
     begun.map_err(|refusal| match refusal {

@@ -13,6 +13,7 @@ use axum::response::{IntoResponse, Response};
 use governor::clock::{Clock, DefaultClock};
 use governor::{DefaultKeyedRateLimiter, Quota, RateLimiter};
 use waystation_core::error::{Code, Error};
+use waystation_engine::event::trace::TraceParent;
 use waystation_engine::secret::is_token;
 
 use super::TOKEN_HEADER;
@@ -23,6 +24,7 @@ use super::reply::Failed;
 use super::route::{Access, Need, Place, Route, Table};
 use crate::auth::principal::{Principal, Role, Scope};
 use crate::auth::{Api, Auth};
+use crate::begin::Terms;
 use crate::origins::Origins;
 use crate::workflows::NAMESPACE;
 
@@ -89,14 +91,24 @@ enum Refusal {
     TooOften(&'static str, Duration),
 }
 
-/// Whoever has come in.
+/// Whoever has come in, and the span of theirs that the request is a part of.
 #[derive(Clone)]
-pub(super) struct Caller(Option<Principal>);
+pub(super) struct Caller(Option<Principal>, Option<Arc<str>>);
 
 impl Caller {
     /// Where they may act.
     pub(super) fn scope(&self) -> Scope {
         self.0.as_ref().map_or(Scope::All, |principal| principal.scope.clone())
+    }
+
+    /// On what terms they may begin runs.
+    pub(super) fn terms(&self) -> Terms {
+        Terms { scope: self.scope(), trace: self.trace() }
+    }
+
+    /// The span that they have told, as the header `traceparent` writes it.
+    pub(super) fn trace(&self) -> Option<String> {
+        self.1.as_deref().map(str::to_owned)
     }
 
     /// Asks for a role where the request has no signature that proves it: such a route lets everybody in.
@@ -150,7 +162,7 @@ impl Door {
             self.check_rights(parts, access, principal).await?;
             self.meter(parts, access, principal)?;
         }
-        Ok(Caller(caller))
+        Ok(Caller(caller, trace_of(&parts.headers)))
     }
 
     /// Whoever shows what only this server itself has given.
@@ -261,6 +273,12 @@ fn allow(principal: &Principal, role: Role) -> Result<(), Error> {
         Role::Admin => "ask an admin, or use the command line with the server's data directory",
         _ => "ask an admin for a key that may",
     }))
+}
+
+/// The span that a caller tells; what is none is not taken.
+fn trace_of(headers: &HeaderMap) -> Option<Arc<str>> {
+    let text = headers.get("traceparent")?.to_str().ok()?;
+    Some(text.parse::<TraceParent>().ok()?.to_string().into())
 }
 
 /// What only this server itself gives. It is taken out of the request: nothing may show it to others.

@@ -16,6 +16,7 @@ use waystation_engine::driver::Origin;
 use waystation_engine::id::{RunId, WorkflowId, now_ms};
 use waystation_engine::store::{Expected, RunFilter, RunRow, Status, WorkflowFilter};
 
+use super::access::Caller;
 use super::body::Body;
 use super::detail::Detail;
 use super::extract::{Path, Query};
@@ -108,6 +109,7 @@ async fn remove(
 
 async fn execute(
     State(context): State<Context>,
+    caller: Caller,
     Path(text): Path<String>,
     headers: HeaderMap,
     body: Body,
@@ -115,7 +117,8 @@ async fn execute(
     let row = workflows::load(&context.app, &id(&text)?, None).await?;
     let (input, is_async) = wanted(&body)?;
     let claim = claims::of_call(&headers, &row.id, &[&input])?;
-    let (origin, started_at) = (Origin { claim, ..Origin::default() }, now_ms());
+    let (origin, started_at) =
+        (Origin { claim, trace: caller.trace(), ..Origin::default() }, now_ms());
     let begun = claims::begin(&context, &row, input, origin).await?;
     let (id, run) = match begun {
         claims::Begun::Now(submitted) if is_async => {

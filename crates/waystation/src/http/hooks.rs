@@ -67,7 +67,8 @@ async fn call(
         "headers": shown(&headers, &hook),
         "body": serde_json::from_str(text).unwrap_or_else(|_| Value::from(text)),
     });
-    begin(&context, &row, &hook, input, delivery(&headers, &row, &hook, text)).await
+    let claim = delivery(&headers, &row, &hook, text);
+    begin(&context, &caller, (&row, &hook), input, claim).await
 }
 
 /// Checks that the call comes from somebody with the secret.
@@ -126,15 +127,15 @@ fn delivery(headers: &HeaderMap, row: &TriggerRow, hook: &Hook, body: &str) -> O
 
 async fn begin(
     context: &Context,
-    row: &TriggerRow,
-    hook: &Hook,
+    caller: &Caller,
+    (row, hook): (&TriggerRow, &Hook),
     input: Value,
     claim: Option<Claim>,
 ) -> Result<Response, Detail> {
     let workflow = workflows::load(&context.app, &row.workflow, None).await?;
     let fired =
         Fired { workflow: row.workflow, trigger: row.id.clone(), occurrence: None, next_at: None };
-    let origin = Origin { claim, fired: Some(fired), ..Origin::default() };
+    let origin = Origin { claim, fired: Some(fired), trace: caller.trace(), ..Origin::default() };
     let submitted = match claims::begin(context, &workflow, input, origin).await? {
         claims::Begun::Now(submitted) => submitted,
         claims::Begun::Before(run) => return Ok(accepted(&run.to_string())),

@@ -45,7 +45,7 @@ async fn begin(
     caller: Caller,
     body: Body,
 ) -> Result<Json<Value>, Refused> {
-    let begun = chain::begin(&context.app, &caller.scope(), body.text()?).await?;
+    let begun = chain::begin(&context.app, &caller.terms(), body.text()?).await?;
     Ok(Json(created(&begun.submitted.id.to_string())))
 }
 
@@ -54,7 +54,7 @@ async fn begin_batch(
     caller: Caller,
     body: Body,
 ) -> Result<Json<Value>, Refused> {
-    let begun = chain::begin_batch(&context.app, &caller.scope(), body.text()?).await?;
+    let begun = chain::begin_batch(&context.app, &caller.terms(), body.text()?).await?;
     let ids: Vec<String> = begun.iter().map(|one| one.submitted.id.to_string()).collect();
     Ok(Json(batch(&ids)))
 }

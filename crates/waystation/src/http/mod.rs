@@ -21,6 +21,7 @@ mod jobs;
 mod keys;
 mod listen;
 mod nodes;
+mod openapi;
 mod page;
 mod patience;
 mod peer;
@@ -74,6 +75,8 @@ pub struct Context {
     readers: Arc<Semaphore>,
     /// Room for large replies.
     room: room::Room,
+    /// The description of the API.
+    description: Arc<str>,
 }
 
 /// Runs that are watched at once; a further watcher is refused as busy.
@@ -98,9 +101,11 @@ impl Context {
         let watchers = Arc::new(Semaphore::new(WATCHERS_MAX));
         let listeners = Arc::new(Semaphore::new(LISTENERS_MAX));
         let readers = Arc::new(Semaphore::new(READERS_MAX));
+        let description = openapi::document(&all(&app).table).to_string().into();
         Context {
             app,
             metrics,
+            description,
             watchers,
             listeners,
             readers,
@@ -156,6 +161,7 @@ fn all(app: &App) -> Routes {
         .merge(status::routes())
         .merge(echo::routes())
         .merge(page::routes())
+        .merge(openapi::routes())
         .merge(service::routes())
         .merge(jobs::routes())
         .merge(events::routes())

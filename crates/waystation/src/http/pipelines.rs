@@ -36,7 +36,7 @@ async fn execute(
     body: Body,
 ) -> Result<Response, Failed> {
     let app = &context.app;
-    let Begun { submitted, .. } = match begin(app, &caller.scope(), body.text()?).await {
+    let Begun { submitted, .. } = match begin(app, &caller.terms(), body.text()?).await {
         Ok(begun) => begun,
         Err(Refusal::Invalid(errors)) => {
             return Ok(Json(pipeline_reply::invalid(&errors)).into_response());

@@ -14,6 +14,7 @@ use waystation_engine::id::{RunId, WorkflowId};
 use waystation_engine::store::{Expected, VersionLine, WorkflowFilter};
 
 use super::Context;
+use super::access::Caller;
 use super::body::Body;
 use super::detail::Detail;
 use super::extract::{Path, Query};
@@ -275,6 +276,7 @@ struct Execution {
 
 async fn execute(
     State(context): State<Context>,
+    caller: Caller,
     Path(text): Path<String>,
     Query(wanted): Query<Execution>,
     headers: HeaderMap,
@@ -286,7 +288,7 @@ async fn execute(
     let waits = flag("wait", wanted.wait.as_deref())?;
     let input = input(body.text()?)?;
     let claim = claims::of_call(&headers, &row.id, &[&input, &json!(version)])?;
-    let origin = Origin { claim, ..Origin::default() };
+    let origin = Origin { claim, trace: caller.trace(), ..Origin::default() };
     match claims::begin(&context, &row, input, origin).await? {
         claims::Begun::Now(submitted) => begun(&context, submitted, waits).await,
         claims::Begun::Before(run) => begun_before(&context, run, waits).await,

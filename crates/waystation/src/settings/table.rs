@@ -98,6 +98,9 @@ pub const SETTINGS: &[Setting] = &[
     of("UPSTASH_REST_URL", "redis.upstash_rest_url", Kind::Text, ""),
     of("UPSTASH_REST_TOKEN", "redis.upstash_rest_token", Kind::Secret, ""),
     of("WAYSTATION_REDIS_EVENTS", "redis.events", Kind::Whole, "10000"),
+    of("OTEL_EXPORTER_OTLP_ENDPOINT", "traces.endpoint", Kind::Text, ""),
+    of("OTEL_EXPORTER_OTLP_HEADERS", "traces.headers", Kind::Secret, ""),
+    of("OTEL_SERVICE_NAME", "traces.service_name", Kind::Text, "waystation"),
     of("LOG_LEVEL", "log.level", Kind::Text, "warn"),
     of("LOG_FORMAT", "log.format", Kind::Text, "pretty"),
 ];

@@ -28,6 +28,7 @@ mod status;
 mod steps;
 mod support;
 mod tidy;
+mod traces;
 mod triggers;
 mod webhooks;
 mod workflows;

@@ -26,7 +26,7 @@ pub(crate) use outcome::{
     content, cut_quotation, header_fields, may_pass, retry_after_ms, send_failure, text,
 };
 use request::Settings;
-pub(crate) use request::{IDEMPOTENCY_KEY, encode, header, header_value, method};
+pub(crate) use request::{IDEMPOTENCY_KEY, encode, header, header_value, method, pass_on};
 
 /// The node type.
 pub struct Http {
@@ -40,6 +40,7 @@ impl Effect for Http {
         let mut settings = Settings::read(call.config)?;
         let (auth, expected) = (settings.auth()?, settings.expected()?);
         let mut request = settings.request(&call.idempotency_key)?;
+        pass_on(&call.context, &mut request);
         if let Some(auth) = &auth {
             auth.sign(&mut request)?;
         }

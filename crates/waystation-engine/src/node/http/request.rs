@@ -13,12 +13,16 @@ use super::auth::Auth;
 use super::expected::{ExpectedStatus, Statuses};
 use crate::egress::Request;
 use crate::limits;
+use crate::node::AttemptContext;
 use crate::node::rendered::from_rendered;
 
 const JSON: &str = "application/json";
 const FORM: &str = "application/x-www-form-urlencoded";
 /// Makes repeated requests recognisable.
 pub(crate) const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
+
+/// By which a trace is passed on.
+const TRACE_PARENT: HeaderName = HeaderName::from_static("traceparent");
 
 /// The settings, with all templates rendered.
 #[derive(Deserialize, JsonSchema)]
@@ -111,6 +115,14 @@ impl Settings {
                 .insert(IDEMPOTENCY_KEY, header_value("Idempotency-Key", idempotency_key)?);
         }
         Ok(request)
+    }
+}
+
+/// Tells whom an attempt calls which trace it belongs to, unless the definition says it otherwise.
+pub(crate) fn pass_on(context: &AttemptContext, request: &mut Request) {
+    let told = context.trace().and_then(|trace| HeaderValue::from_str(&trace.to_string()).ok());
+    if let Some(trace) = told {
+        request.headers.entry(TRACE_PARENT).or_insert(trace);
     }
 }
 
