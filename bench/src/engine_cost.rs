@@ -98,6 +98,7 @@ fn engine(data: &Path) -> Result<Engine> {
     let client = Arc::new(HttpClient::new(Policy::new(Reach::PublicOnly))?);
     let sealer = Sealer::from_file(&data.join("secret.key"))?;
     Ok(Engine::new(Parts {
+        tracer: None,
         registry: Registry::standard(&client, &Arc::default()),
         vault: Arc::new(Vault::new(sealer, Arc::clone(&store))),
         store,
