@@ -12,6 +12,7 @@ mod inputs;
 mod key;
 mod listen;
 mod local;
+mod metrics;
 mod models;
 mod progress;
 mod run;

@@ -8,13 +8,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use clap::Args;
-use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
 use rustix::process::{Resource, Rlimit};
 use serde_json::json;
 use waystation_core::error::{Code, Error};
 use waystation_engine::secret::new_token;
 
 use super::listen::{Address, Listen, start_logging};
+use super::metrics;
 use super::signals::Stop;
 use super::{Outcome, read_config, terminal};
 use crate::app::App;
@@ -25,11 +25,6 @@ use crate::settings::Sources;
 pub(super) const ADDRESS_FILE: &str = "server.json";
 /// How long connections may take to end after the engine has stopped.
 const DRAIN: Duration = Duration::from_secs(5);
-/// Bounds of histograms of counts.
-const COUNTS: [f64; 8] = [1.0, 2.0, 4.0, 16.0, 64.0, 256.0, 1024.0, 4096.0];
-/// Bounds of histograms of durations, in seconds.
-const SECONDS: [f64; 14] =
-    [0.0001, 0.0005, 0.001, 0.005, 0.01, 0.05, 0.1, 0.5, 1.0, 5.0, 10.0, 60.0, 300.0, 3600.0];
 
 #[derive(Args)]
 pub(super) struct Serve {
@@ -47,7 +42,7 @@ impl Serve {
         let (is_local, data) = (address.is_local(), sources.data());
         let mut config = read_config(sources, is_local)?;
         let (grace, settings) = (config.shutdown_grace, std::mem::take(&mut config.doors));
-        let metrics = start_metrics()?;
+        let metrics = metrics::start()?;
         let (listener, bound) = address.open().await?;
         let app = Arc::new(App::open(config, true).await?);
         address.check(&app.auth)?;
@@ -88,15 +83,6 @@ fn raise_open_files() {
     if let Err(error) = rustix::process::setrlimit(Resource::Nofile, raised) {
         tracing::warn!(%error, "the bound on open files stays as it is");
     }
-}
-
-fn start_metrics() -> Result<PrometheusHandle, Error> {
-    let seconds = Matcher::Suffix("_seconds".into());
-    let counts = Matcher::Suffix("_size".into());
-    let builder = PrometheusBuilder::new().set_buckets_for_metric(seconds, &SECONDS);
-    let builder = builder.and_then(|builder| builder.set_buckets_for_metric(counts, &COUNTS));
-    let handle = builder.and_then(PrometheusBuilder::install_recorder);
-    handle.map_err(|error| Error::new(Code::Internal, format!("metrics: {error}")))
 }
 
 /// Tells other commands where the server listens, as long as it does.

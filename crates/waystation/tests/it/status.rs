@@ -1,5 +1,6 @@
 //! How the server says it is, `/echo`, and who may talk to it.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::os::unix::fs::PermissionsExt;
 
 use reqwest::Method;
@@ -118,5 +119,51 @@ async fn settings_that_cannot_be_are_refused_at_the_start() {
             run_with(directory.path(), &["serve", "--port", "0"], &[(name, value)], "").await;
         assert_eq!(ended.code, Some(4), "{name}: {}", ended.stderr);
         assert!(ended.stderr.contains(says), "{name}: {}", ended.stderr);
+    }
+}
+
+/// The rules of `promtool check metrics`: help and type before the samples, names as they should be, and
+/// histograms that add up.
+#[tokio::test]
+async fn metrics_follow_the_rules_of_prometheus() {
+    let server = Server::start().await;
+    server.execute(&pipeline(&[step("one", "/echo", &[])])).await;
+    let chain = json!({ "context": "hi", "provider": "echo", "instructions": ["Say it"] });
+    let (_, begun) = server.post("/", &chain).await;
+    server.until(begun["instanceId"].as_str().unwrap(), "completed").await;
+    let text = server.request(Method::GET, "/metrics").send().await.unwrap().text().await.unwrap();
+    let (mut helped, mut typed) = (BTreeSet::new(), BTreeMap::new());
+    let mut last_bucket: BTreeMap<String, f64> = BTreeMap::new();
+    for line in text.lines().filter(|line| !line.is_empty()) {
+        if let Some(rest) = line.strip_prefix("# HELP ") {
+            helped.insert(rest.split_once(' ').unwrap().0);
+        } else if let Some(rest) = line.strip_prefix("# TYPE ") {
+            let (name, kind) = rest.split_once(' ').unwrap();
+            assert!(helped.contains(name), "{name} has no help");
+            assert!(typed.insert(name, kind).is_none(), "{name} twice");
+            assert!(kind != "counter" || name.ends_with("_total"), "{name}");
+        } else {
+            let (series, value) = line.rsplit_once(' ').unwrap();
+            let value: f64 = value.parse().unwrap();
+            let name = series.split('{').next().unwrap();
+            let family = ["_bucket", "_sum", "_count"].iter().find_map(|suffix| {
+                name.strip_suffix(suffix).filter(|family| typed.contains_key(family))
+            });
+            assert!(typed.contains_key(family.unwrap_or(name)), "{name} has no type");
+            let Some(family) = family else { continue };
+            let labels = series.split("le=\"").next().unwrap().trim_end_matches([',', '{', '}']);
+            let key = labels.replace("_bucket", "").replace("_count", "");
+            if name.ends_with("_bucket") {
+                let before = last_bucket.insert(key, value).unwrap_or(0.0);
+                assert!(before <= value, "{line} after {before}");
+            } else if name.ends_with("_count") {
+                assert_eq!(last_bucket.get(&key), Some(&value), "{family} {key}");
+            }
+        }
+    }
+    for name in
+        ["waystation_llm_calls_total", "waystation_run_seconds", "waystation_store_queue_length"]
+    {
+        assert!(typed.contains_key(name), "{name}");
     }
 }
