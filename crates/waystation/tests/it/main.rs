@@ -6,6 +6,7 @@ mod cli;
 mod configuration;
 mod decisions;
 mod documents;
+mod egress;
 mod endpoints;
 mod events;
 mod execute;
