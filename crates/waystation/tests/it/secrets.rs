@@ -7,9 +7,10 @@ use base64::engine::general_purpose::STANDARD;
 use serde_json::{Value, json};
 
 use crate::support::command::{run, run_with};
+use crate::support::graph::{flow, node};
 use crate::support::server::{Server, bytes_under};
 use crate::support::target::{Target, reply};
-use crate::support::{eventually, pipeline, step};
+use crate::support::{eventually, free_port, pipeline, step};
 
 const VALUE: &str = "hunter2/correct+horse=battery";
 
@@ -138,4 +139,175 @@ async fn secrets_outlast_the_server_and_a_wrong_key_says_so() {
     let reply: Value = serde_json::from_str(&wrong.stdout).unwrap();
     let text = format!("{} {}", reply["error"], reply["hint"]);
     assert!(text.contains("WAYSTATION_SECRET_KEY"), "{text}");
+}
+
+/// A value for each place that a secret may have, all of which begin alike.
+fn canary(place: &str) -> String {
+    format!("c4n4ry-{place}-of-more-than-thirty-two-bytes")
+}
+
+/// A workflow of one node.
+fn lone(kind: &str, config: Value) -> Value {
+    flow(&[node("n", kind, config)], &[])
+}
+
+#[tokio::test]
+async fn canaries_in_every_place_show_up_nowhere() {
+    let target = Target::start(async |request, _| {
+        let seen = format!("{:?} {} {}", request.headers, request.query, request.body);
+        reply(if request.path == "/fail" { 400 } else { 200 }, seen)
+    })
+    .await;
+    let collector = Target::start(async |_, _| reply(200, "")).await;
+    let closed = free_port();
+    let names = ["jwt", "openai", "redis", "smtp", "webhooks"];
+    let [jwt, openai, redis, smtp, webhooks] = names.map(canary);
+    let otlp = format!("api-key={}", canary("otlp"));
+    let redis = format!("redis://:{redis}@127.0.0.1:{closed}");
+    let (port, models) = (closed.to_string(), format!("http://127.0.0.1:{closed}/v1"));
+    let traces = format!("http://127.0.0.1:{}", collector.port);
+    let settings = [
+        ("LOG_LEVEL", "trace"),
+        ("JWT_SECRET", jwt.as_str()),
+        ("OPENAI_API_KEY", &openai),
+        ("OPENAI_BASE_URL", &models),
+        ("REDIS_URL", &redis),
+        ("SMTP_HOST", "127.0.0.1"),
+        ("SMTP_PORT", &port),
+        ("SMTP_USERNAME", "me@example.org"),
+        ("SMTP_PASSWORD", &smtp),
+        ("WAYSTATION_WEBHOOK_SECRET", &webhooks),
+        ("OTEL_EXPORTER_OTLP_ENDPOINT", &traces),
+        ("OTEL_EXPORTER_OTLP_HEADERS", &otlp),
+    ];
+    let mut server = Server::with(&settings).await;
+    let set = run_with(server.data(), &["secret", "set", "S"], &[], &canary("secret")).await;
+    assert_eq!(set.code, Some(0), "{}", set.stderr);
+    let url = format!("postgres://me:{}@127.0.0.1:{closed}/d", canary("connection"));
+    let set = run_with(server.data(), &["secret", "set", "DB"], &[], &url).await;
+    assert_eq!(set.code, Some(0), "{}", set.stderr);
+    let made = run(server.data(), &["key", "create", "k", "--role", "editor"]).await;
+    let key = made.stdout.trim().to_owned();
+    server.calls_with(&key);
+
+    let secret = "{{secrets.S}}";
+    let (good, bad) = (target.url("/ok"), target.url("/fail"));
+    let places = [
+        lone("http", json!({ "method": "GET", "url": format!("{good}?k={secret}"), "retries": 0 })),
+        lone(
+            "http",
+            json!({ "method": "POST", "url": bad, "headers": { "x": secret }, "body": { "k": secret }, "retries": 0 }),
+        ),
+        lone(
+            "http",
+            json!({ "method": "GET", "url": good, "params": { "k": secret }, "retries": 0,
+            "auth": { "type": "bearer", "token": secret } }),
+        ),
+        lone(
+            "webhook",
+            json!({ "url": bad, "body": { "k": secret }, "retries": 0,
+            "auth": { "type": "basic", "username": "u", "password": secret } }),
+        ),
+        lone(
+            "webhook",
+            json!({ "url": good, "headers": { "x-k": secret }, "retries": 0,
+            "auth": { "type": "api_key", "name": "x-key", "value": secret } }),
+        ),
+        lone(
+            "data-source",
+            json!({ "source_type": "postgres", "connection": "{{secrets.DB}}", "query": "select 1", "retries": 0 }),
+        ),
+        lone(
+            "data-source",
+            json!({ "source_type": "api", "endpoint": bad, "headers": { "x": secret }, "retries": 0 }),
+        ),
+        lone(
+            "email",
+            json!({ "to": "a@example.org", "from": "b@example.org", "subject": secret, "body": secret, "retries": 0 }),
+        ),
+        lone(
+            "email",
+            json!({ "to": "a@example.org", "from": "b@example.org", "subject": "s", "body": "b", "retries": 0,
+            "smtp": { "host": "127.0.0.1", "port": closed, "username": "u", "password": secret, "security": "none" } }),
+        ),
+        lone("llm", json!({ "provider": "openai", "prompt": "x", "retries": 0 })),
+        lone(
+            "llm",
+            json!({ "provider": bad, "model": "m", "prompt": "x", "api_key": secret, "retries": 0 }),
+        ),
+        lone(
+            "code",
+            json!({ "language": "javascript", "code": "function process(x) { throw new Error(x.k) }",
+            "input_mapping": { "k": secret }, "retries": 0 }),
+        ),
+    ];
+    let (mut all, mut ran) = (String::new(), 0);
+    for definition in &places {
+        let (status, saved) = server.post("/api/v1/workflows", definition).await;
+        all += &saved.to_string();
+        // Where a secret may not go, it is refused before anything runs.
+        let Some(id) = saved["id"].as_str().filter(|_| status == 201) else { continue };
+        ran += 1;
+        let (_, job) =
+            server.post(&format!("/api/v1/workflows/{id}/execute?wait=true"), &json!({})).await;
+        let job_id = job["id"].as_str().unwrap();
+        all += &job.to_string();
+        for path in ["", "/logs", "/events?after=0"] {
+            all += &server.get(&format!("/api/v1/jobs/{job_id}{path}")).await.1.to_string();
+        }
+        all += &server.get(&format!("/workflows/executions/{job_id}")).await.1.to_string();
+    }
+    let mut chain = json!({ "context": "x", "provider": "echo", "instructions": [
+        { "type": "endpoint", "endpointUrl": "/endpoint-1", "apiUrl": bad, "headers": { "x": secret } },
+    ]});
+    chain["workflow_id"] = "chain".into();
+    let (_, begun) = server.post("/", &chain).await;
+    let instance = begun["instanceId"].as_str().unwrap_or_default().to_owned();
+    eventually("the chain ends", async || {
+        let (_, seen) = server.get(&format!("/?instanceId={instance}")).await;
+        (seen["status"]["status"] != "running" && seen["status"]["status"] != "queued")
+            .then_some(())
+    })
+    .await;
+    for path in [
+        format!("/?instanceId={instance}"),
+        "/runs?limit=200".into(),
+        "/metrics".into(),
+        "/ready".into(),
+        "/health".into(),
+        "/openapi.json".into(),
+        "/api/v1/analytics/jobs".into(),
+    ] {
+        all += &server.get(&path).await.1.to_string();
+    }
+    eventually("spans come", async || (collector.count("/v1/traces") > 0).then_some(())).await;
+    let spans = collector.received();
+    assert!(spans.iter().all(|one| one.header("api-key") == canary("otlp")));
+    all.extend(spans.into_iter().map(|one| one.body));
+    for arguments in
+        [&["config", "show"][..], &["config", "show", "--json"], &["doctor"], &["key", "list"]]
+    {
+        let shown = run_with(server.data(), arguments, &settings, "").await;
+        all += &format!("{}{}", shown.stdout, shown.stderr);
+    }
+    server.signal("ABRT");
+    server.ended().await;
+    all += &server.log();
+    assert!(ran >= 10 && all.contains("failed"), "{ran} were tried");
+    for hidden in ["c4n4ry", &STANDARD.encode("c4n4ry")[..7], key.rsplit_once('_').unwrap().1] {
+        if let Some(at) = all.find(hidden) {
+            let from = all[..at].char_indices().rev().nth(300).map_or(0, |(at, _)| at);
+            panic!("{hidden} in …{}…", &all[from..(at + 80).min(all.len())]);
+        }
+        for (file, bytes) in bytes_under(server.data()) {
+            let found = bytes.windows(hidden.len()).any(|part| part == hidden.as_bytes());
+            assert!(!found, "{hidden} in {}", file.display());
+        }
+    }
+    assert!(
+        target
+            .received()
+            .iter()
+            .any(|one| format!("{:?}{}", one.headers, one.body).contains("c4n4ry-secret"))
+    );
 }
