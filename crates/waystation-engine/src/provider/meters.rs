@@ -69,7 +69,7 @@ impl Call {
         }
         // A sum of money is no whole number, and counters are.
         let provider = self.provider.clone();
-        gauge!("waystation_llm_cost_usd_total", "provider" => provider).increment(usage.usd());
+        gauge!("waystation_llm_cost_usd", "provider" => provider).increment(usage.usd());
     }
 }
 

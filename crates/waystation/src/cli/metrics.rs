@@ -32,11 +32,14 @@ const GAUGES: [(&str, &str); 6] = [
     ("waystation_webhooks_active", "Runs that owe webhooks."),
     ("waystation_webhooks_dead", "Runs whose receiver was given up."),
     ("waystation_llm_waiting", "Calls of models that wait for a place, by provider."),
-    ("waystation_llm_cost_usd_total", "What models have cost, in US dollars, by provider."),
+    (
+        "waystation_llm_cost_usd",
+        "What models have cost since the start, in US dollars, by provider.",
+    ),
 ];
 const DURATIONS: [(&str, &str); 4] = [
     ("waystation_run_seconds", "How long runs took, by status."),
-    ("waystation_node_seconds", "How long attempts at nodes took, by type."),
+    ("waystation_node_seconds", "How long nodes took, retries included, by type."),
     ("waystation_store_commit_seconds", "How long the store took for a transaction."),
     ("waystation_llm_seconds", "How long models took for an answer, by provider."),
 ];

@@ -141,7 +141,7 @@ async fn metrics_follow_the_rules_of_prometheus() {
             let (name, kind) = rest.split_once(' ').unwrap();
             assert!(helped.contains(name), "{name} has no help");
             assert!(typed.insert(name, kind).is_none(), "{name} twice");
-            assert!(kind != "counter" || name.ends_with("_total"), "{name}");
+            assert_eq!(kind == "counter", name.ends_with("_total"), "{name}");
         } else {
             let (series, value) = line.rsplit_once(' ').unwrap();
             let value: f64 = value.parse().unwrap();
