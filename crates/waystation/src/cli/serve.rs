@@ -10,7 +10,6 @@ use std::time::Duration;
 use clap::Args;
 use rustix::process::{Resource, Rlimit};
 use serde_json::json;
-use waystation_core::error::{Code, Error};
 use waystation_engine::secret::new_token;
 
 use super::listen::{Address, Listen, start_logging};

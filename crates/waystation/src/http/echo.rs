@@ -37,8 +37,10 @@ async fn echo(
     if let Some(delay_ms) = number("delay_ms") {
         tokio::time::sleep(Duration::from_millis(delay_ms).min(DELAY_MAX)).await;
     }
-    let status =
-        number("status").and_then(|status| StatusCode::from_u16(u16::try_from(status).ok()?).ok());
+    // Those below are no answers, but steps on the way to one.
+    let status = number("status").and_then(|status| u16::try_from(status).ok());
+    let status = status.filter(|status| *status >= 200);
+    let status = status.and_then(|status| StatusCode::from_u16(status).ok());
     let data = body.text()?;
     let json_body: Value = serde_json::from_str(data).unwrap_or_default();
     let reply = match args.get("only").map(String::as_str) {

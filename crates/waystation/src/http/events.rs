@@ -148,8 +148,9 @@ async fn open_socket(
 ) -> Result<Response, Detail> {
     let after = from.place()?;
     let refused = |why: WebSocketUpgradeRejection| {
-        let error = Error::new(Code::RequestInvalid, format!("This is a WebSocket: {why}"));
-        error.with_hint("connect with ws:// or wss://; the same events come as server-sent events")
+        let hint = "connect with ws:// or wss://; the same events come as server-sent events";
+        let text = format!("This is a WebSocket: {why}");
+        Detail::Plain(StatusCode::BAD_REQUEST, text, Some(hint.into()))
     };
     let upgrade = upgrade.map_err(refused)?;
     let (watcher, permit) = watch(context, topic, after).await?;
@@ -221,9 +222,9 @@ async fn open_stream(
 ) -> Result<Response, Detail> {
     let known = headers.get(LAST_EVENT_ID).and_then(|value| value.to_str().ok());
     let after = match known.filter(|text| !text.is_empty()) {
-        Some(text) => Some(text.parse().map_err(|why: String| {
-            Detail::from(Error::new(Code::RequestInvalid, format!("Last-Event-ID: {why}")))
-        })?),
+        Some(text) => Some(
+            text.parse().map_err(|why: String| Detail::at(&["header", "Last-Event-ID"], &why))?,
+        ),
         None => from.place()?,
     };
     let (mut watcher, permit) = watch(context, topic.clone(), after).await?;

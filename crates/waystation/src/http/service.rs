@@ -217,8 +217,8 @@ pub(super) fn expected(headers: &HeaderMap) -> Result<Expected, Detail> {
     }
     let number = text.trim_start_matches("W/").trim_matches('"').parse();
     number.map(Expected::Version).map_err(|_| {
-        let text = "If-Match takes the ETag of a workflow, such as \"3\"";
-        Error::new(Code::RequestInvalid, text).into()
+        let text = "takes the ETag of a workflow, such as \"3\"";
+        Detail::at(&["header", "If-Match"], text)
     })
 }
 

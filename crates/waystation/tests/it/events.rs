@@ -284,3 +284,26 @@ async fn a_server_that_goes_down_says_so_to_those_who_watch() {
     assert_eq!(told.last().unwrap()["reason"], "the server is shutting down; come again soon");
     server.stop().await;
 }
+
+#[tokio::test]
+async fn the_last_event_of_every_format_has_its_result() {
+    let server = Server::start().await;
+    let pipeline = crate::support::pipeline(&[crate::support::step("a", "/echo?only=json", &[])]);
+    let reply = server.execute(&pipeline).await;
+    let chain = json!({ "context": "hi", "provider": "echo", "instructions": ["Say it"] });
+    let (_, begun) = server.post("/", &chain).await;
+    let instance = begun["instanceId"].as_str().unwrap();
+    server.until(instance, "completed").await;
+    for (run, is_right) in [
+        (reply["execution_id"].as_str().unwrap(), &|result: &Value| {
+            *result == reply["final_result"]
+        }),
+        (instance, &|result: &Value| result.as_str().is_some_and(|text| text.contains("hi"))),
+    ] as [(&str, &dyn Fn(&Value) -> bool); 2]
+    {
+        let events = streamed(&server, &format!("/runs/{run}/events?after=0"), None, 99).await;
+        let last = events.last().unwrap();
+        assert_eq!(last["event_type"], "workflow_completed");
+        assert!(is_right(&last["data"]["result"]), "{last:#}");
+    }
+}

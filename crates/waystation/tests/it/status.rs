@@ -167,3 +167,12 @@ async fn metrics_follow_the_rules_of_prometheus() {
         assert!(typed.contains_key(name), "{name}");
     }
 }
+
+#[tokio::test]
+async fn an_echo_of_no_final_status_is_an_answer_all_the_same() {
+    let server = Server::start().await;
+    for status in [100, 101, 199] {
+        assert_eq!(server.get(&format!("/echo?status={status}")).await.0, 200, "{status}");
+    }
+    assert_eq!(server.get("/echo?status=503").await.0, 503);
+}

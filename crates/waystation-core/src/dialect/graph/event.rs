@@ -8,11 +8,12 @@ use std::sync::Arc;
 use serde_json::{Map, Value, json};
 
 use super::{history, job};
+use crate::dialect::{instructions, pipeline};
 use crate::entry::{Ending, Entry, Fact, Outcome, Start, Timer};
 use crate::error::Failure;
 use crate::extract::bytes_about;
 use crate::limits::EVENT_VALUE_BYTES;
-use crate::plan::NodeIndex;
+use crate::plan::{Dialect, NodeIndex};
 use crate::program::Program;
 use crate::run::Run;
 use crate::scheduler::{Action, NodeStatus};
@@ -234,7 +235,7 @@ impl Projector {
         match outcome {
             Outcome::Completed => {
                 let mut data = json!({});
-                put_value(&mut data, "result", Some(&self.run.result()));
+                put_value(&mut data, "result", Some(&result(&self.run)));
                 ("workflow_completed", data)
             }
             Outcome::Failed { node, failure } => {
@@ -256,6 +257,15 @@ fn started(start: &Start) -> Value {
     put(&mut data, "trigger", start.trigger.as_deref().map(Value::from));
     put(&mut data, "retry_of", start.retry_of.as_deref().map(Value::from));
     data
+}
+
+/// The result of a run in the words of its own format.
+fn result(run: &Run) -> Value {
+    match run.program.plan.dialect {
+        Dialect::Pipeline => pipeline::reply::final_result(run),
+        Dialect::Instructions => instructions::reply::final_text(run).into(),
+        Dialect::Graph => run.result(),
+    }
 }
 
 fn error(failure: &Failure) -> Value {

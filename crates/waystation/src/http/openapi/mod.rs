@@ -191,12 +191,12 @@ fn add_access(route: &Route, said: &mut Value) {
         Need::Nothing => said["security"] = json!([]),
         Need::Proof => {
             said["security"] = [vec![json!({})], credentials()].concat().into();
-            said["responses"]["401"] = error("Neither signed nor with a credential.");
+            add(said, "401", error("Neither signed nor with a credential."));
         }
         Need::Role(role) => {
             said["security"] = credentials().into();
             said["x-role"] = role.as_str().into();
-            said["responses"]["401"] = error("The server asks callers who they are.");
+            add(said, "401", error("The server asks callers who they are."));
         }
     }
     said["x-namespace"] = match place {
@@ -206,13 +206,19 @@ fn add_access(route: &Route, said: &mut Value) {
         Place::Told => "told by the run or the body".into(),
     };
     // A server for its own machine refuses what pages elsewhere send, by whatever route.
-    said["responses"]["403"] = error("The role, the namespace or the origin does not allow it.");
-    if is_costly {
-        said["responses"]["429"] = error("Asked for too often.");
+    add(said, "403", error("The role, the namespace or the origin does not allow it."));
+    // Wrong credentials are counted on every route that asks for one.
+    if is_costly || need != Need::Nothing {
+        add(said, "429", error("Asked for too often."));
     }
+    add(said, "default", error("Anything else that went wrong."));
+}
+
+/// Adds an answer, unless more is said of it.
+fn add(said: &mut Value, status: &str, response: Value) {
     let responses = &mut said["responses"];
-    if responses.get("default").is_none() {
-        responses["default"] = error("Anything else that went wrong.");
+    if responses.get(status).is_none() {
+        responses[status] = response;
     }
 }
 
