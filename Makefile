@@ -32,8 +32,9 @@ tools:
 python:
 	./.ci/python-component
 
-## Ask the client libraries of OpenAI and Anthropic whether the model services that tests use are right, and
-## watch a job with those for WebSocket and server-sent events while the server is killed.
+## Ask the client libraries of OpenAI and Anthropic whether the model services that tests use are right, watch
+## a job with those for WebSocket and server-sent events while the server is killed, and use clients in Python
+## and TypeScript that are made of docs/openapi.json.
 clients: tools
 	./tests/clients/run
 
