@@ -26,7 +26,7 @@ use crate::triggers;
 /// The namespace of all runs of stored workflows.
 pub const NAMESPACE: &str = WORKFLOWS;
 /// The namespace of runs of definitions that are not kept: no list of jobs and no sum counts them.
-const ONCE_NAMESPACE: &str = "workflows-once";
+pub const ONCE_NAMESPACE: &str = "workflows-once";
 
 /// Fields of a definition that the server itself writes: what a caller sends back of them is dropped.
 pub const OWN_FIELDS: [&str; 7] =

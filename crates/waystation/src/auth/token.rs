@@ -54,8 +54,20 @@ struct Claims {
     sub: Option<String>,
     /// When it was made, in Unix seconds, perhaps with a fraction.
     iat: Option<f64>,
+    /// What is null says nothing, and must not be taken for all.
+    #[serde(default, deserialize_with = "said")]
     role: Option<String>,
+    #[serde(default, deserialize_with = "said")]
     namespaces: Option<Names>,
+}
+
+/// A claim that is there, and so is something.
+fn said<'de, D, T>(deserializer: D) -> Result<Option<T>, D::Error>
+where
+    D: serde::Deserializer<'de>,
+    T: Deserialize<'de>,
+{
+    T::deserialize(deserializer).map(Some)
 }
 
 /// One name, or several.
@@ -301,7 +313,10 @@ fn fitting_key(algorithm: Algorithm, key: &Jwk) -> Option<(Option<String>, Decod
     let is_for_it =
         key.common.key_algorithm.is_none_or(|named| named.to_string() == format!("{algorithm:?}"));
     let made = DecodingKey::from_jwk(key).ok()?;
-    let fits = is_for_signing && is_for_it && made.family() == algorithm.family();
+    let is_shared = made.family() == AlgorithmFamily::Hmac;
+    let is_short = made.try_get_as_bytes().is_ok_and(|bytes| bytes.len() < SECRET_BYTES_MIN);
+    let is_guessed = is_shared && is_short;
+    let fits = is_for_signing && is_for_it && !is_guessed && made.family() == algorithm.family();
     fits.then(|| (key.common.key_id.clone(), made))
 }
 

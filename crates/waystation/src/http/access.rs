@@ -153,8 +153,7 @@ impl Door {
         let caller = match self.known(&shown, access)? {
             Some(principal) => Some(principal),
             None if access.need == Need::Nothing || self.auth.is_open(api) => {
-                self.guard(parts, route)?;
-                Some(Principal::anonymous(ANYBODY))
+                Some(self.anybody(parts, access, route)?)
             }
             None => self.identified(parts, access)?,
         };
@@ -180,6 +179,21 @@ impl Door {
         Ok(is_step.then(|| Principal::anonymous(STEPS)))
     }
 
+    /// Whoever calls what is open: somebody who says who they are is still they.
+    fn anybody(
+        &self,
+        parts: &Parts,
+        access: Access,
+        route: Option<&Route>,
+    ) -> Result<Principal, Refusal> {
+        let shown = credential(parts, access).filter(|_| self.auth.is_on());
+        if let Some(Ok(principal)) = shown.map(|shown| self.auth.identify(&shown)) {
+            return Ok(principal);
+        }
+        self.guard(parts, route)?;
+        Ok(Principal::anonymous(ANYBODY))
+    }
+
     /// Keeps web pages from what is open only to this machine.
     fn guard(&self, parts: &Parts, route: Option<&Route>) -> Result<(), Refusal> {
         // What is the same for everybody does no harm where the rest asks who calls.
@@ -188,7 +202,8 @@ impl Door {
             return Ok(());
         }
         let named = route.and_then(|route| route.sendable).map(|_| &self.origins);
-        guard::check(parts, named).map_err(Refusal::Forbidden)
+        let is_page = does_nothing || route.is_some_and(|route| route.path == "/");
+        guard::check(parts, named, is_page).map_err(Refusal::Forbidden)
     }
 
     /// Whoever the credential was made for. Nobody, where the request may prove itself without one.
@@ -239,6 +254,11 @@ impl Door {
             Place::Nowhere | Place::Told => Ok(()),
             Place::Stored => principal.scope.enter(NAMESPACE),
             Place::Path => principal.scope.enter(&named_in_path(parts).await),
+            // Who may act in some could else make a key for all.
+            Place::Everywhere => {
+                let text = "This is for those who may act in all namespaces";
+                Err(Error::new(Code::Forbidden, text))
+            }
         };
         verdict.map_err(Refusal::Forbidden)
     }

@@ -40,13 +40,13 @@ where
 
     async fn from_request(request: Request, state: &S) -> Result<Body, Infallible> {
         let BytesMax(bytes_max) = BytesMax::from_ref(state);
-        let read = tokio::time::timeout(PATIENCE, read(request, bytes_max)).await;
-        let late = || {
-            let text = format!("The body did not arrive within {} seconds", PATIENCE.as_secs());
-            Err(Error::new(Code::BodyInvalid, text))
-        };
-        Ok(Body(read.unwrap_or_else(|_| late())))
+        Ok(Body::of(request, bytes_max).await)
     }
+}
+
+fn late() -> Error {
+    let text = format!("The body did not arrive within {} seconds", PATIENCE.as_secs());
+    Error::new(Code::BodyInvalid, text)
 }
 
 async fn read(request: Request, bytes_max: usize) -> Result<Bytes, Error> {
@@ -72,6 +72,12 @@ async fn read(request: Request, bytes_max: usize) -> Result<Bytes, Error> {
 }
 
 impl Body {
+    /// The body of a request whose head has been looked at, with a bound of its own.
+    pub(super) async fn of(request: Request, bytes_max: usize) -> Body {
+        let read = tokio::time::timeout(PATIENCE, read(request, bytes_max)).await;
+        Body(read.unwrap_or_else(|_| Err(late())))
+    }
+
     /// The body as text.
     pub(super) fn text(&self) -> Result<&str, Failed> {
         let bytes = self.0.as_ref().map_err(|error| Failed(error.clone()))?;

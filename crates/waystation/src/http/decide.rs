@@ -1,7 +1,7 @@
 //! `/decide/…`: a signed link by which somebody ends the wait of a run. Opening it shows what is asked;
 //! only sending the form decides, for mail programs open links by themselves.
 
-use axum::extract::State;
+use axum::extract::{Request, State};
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde_json::{Value, json};
@@ -16,6 +16,9 @@ use super::extract::Path;
 use super::route::{Access, Routes};
 use crate::auth::Api;
 use crate::links::{Ticket, open};
+
+/// Bytes of a form with one choice.
+const FORM_BYTES: usize = 16 << 10;
 
 /// A ticket is signed, and whoever has it may decide.
 pub(super) fn routes() -> Routes {
@@ -54,9 +57,10 @@ async fn ask(State(context): State<Context>, Path(text): Path<String>) -> Result
 async fn decide(
     State(context): State<Context>,
     Path(text): Path<String>,
-    body: Body,
+    request: Request,
 ) -> Result<Response, Detail> {
     let Ticket { run, node, attempt } = ticket(&context, &text)?;
+    let body = Body::of(request, FORM_BYTES).await;
     let form = url::form_urlencoded::parse(body.text()?.as_bytes());
     let choice = form.into_owned().find(|(name, _)| name == "choice").map(|(_, value)| value);
     let data = json!({ "by": "link" });

@@ -12,13 +12,17 @@ use crate::origins::Origins;
 
 /// Refuses what a page elsewhere may have sent. Pages of named origins may, where some are named; the host
 /// has to be this machine all the same, for a page can give it any name.
-pub(super) fn check(parts: &Parts, named: Option<&Origins>) -> Result<(), Error> {
+/// A page that a link leads to does nothing by being opened.
+pub(super) fn check(parts: &Parts, named: Option<&Origins>, is_page: bool) -> Result<(), Error> {
     // HTTP/2 names the host in the request's address.
     let authority = parts.uri.authority().map(|authority| authority.as_str());
     let named_here = authority.is_none_or(|authority| is_local(name_of(authority)));
     let origin = parts.headers.get(header::ORIGIN);
     let is_named = named.zip(origin).is_some_and(|(origins, origin)| origins.is_named(origin));
-    let is_welcome = is_named || origin_is_here(&parts.headers);
+    // Pictures, links and simple requests of a page come without an origin, and say this instead.
+    let site = text(&parts.headers, HeaderName::from_static("sec-fetch-site"));
+    let is_of_elsewhere = site.is_some_and(|site| site.ends_with("-site")) && !is_page;
+    let is_welcome = is_named || (origin_is_here(&parts.headers) && !is_of_elsewhere);
     if named_here && host_is_here(&parts.headers) && is_welcome {
         return Ok(());
     }

@@ -1,7 +1,7 @@
 //! `/hooks/…`: addresses at which other programs begin workflows.
 
 use axum::Json;
-use axum::extract::{OriginalUri, State};
+use axum::extract::{OriginalUri, Request, State};
 use axum::http::{HeaderMap, Method, StatusCode};
 use axum::response::{IntoResponse, Response};
 use serde_json::{Map, Value, json};
@@ -43,7 +43,7 @@ async fn call(
     OriginalUri(uri): OriginalUri,
     method: Method,
     headers: HeaderMap,
-    body: Body,
+    request: Request,
 ) -> Result<Response, Detail> {
     let unknown = || Error::new(Code::NotFound, format!("There is no hook at /hooks/{path}"));
     let path = path.trim_end_matches('/');
@@ -58,6 +58,8 @@ async fn call(
         let text = format!("This hook takes {}", hook.methods.join(", "));
         return Err(Detail::Plain(StatusCode::METHOD_NOT_ALLOWED, text, None));
     }
+    // Nobody makes this server read what nothing waits for.
+    let body = Body::of(request, context.app.body_bytes_max).await;
     let text = body.text()?;
     verify(&context, &hook, &headers, text.as_bytes())?;
     let input = json!({

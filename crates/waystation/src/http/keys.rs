@@ -20,7 +20,7 @@ use crate::auth::keys::{Keys, NewKey};
 use crate::auth::principal::Role;
 
 pub(super) fn routes() -> Routes {
-    let access = Access::of(Role::Admin, Place::Nowhere);
+    let access = Access::of(Role::Admin, Place::Everywhere);
     Routes::of(Api::Own).get("/keys", access, list).post("/keys", access, create).delete(
         "/keys/{id}",
         access,

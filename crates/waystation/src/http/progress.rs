@@ -4,8 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use axum::Json;
-use axum::extract::State;
-use axum::http::HeaderMap;
+use axum::extract::{Request, State};
 use serde::Deserialize;
 use serde_json::{Value, json};
 use waystation_core::dialect::instructions::reply::final_text;
@@ -49,30 +48,32 @@ pub(super) fn routes() -> Routes {
 async fn receive_any(
     State(context): State<Context>,
     caller: Caller,
-    headers: HeaderMap,
-    body: Body,
+    request: Request,
 ) -> Result<Json<Value>, Failed> {
-    take(&context, &caller, &headers, &body, None).await
+    take(&context, &caller, request, None).await
 }
 
 async fn receive(
     State(context): State<Context>,
     caller: Caller,
     Path(workflow): Path<String>,
-    headers: HeaderMap,
-    body: Body,
+    request: Request,
 ) -> Result<Json<Value>, Failed> {
-    take(&context, &caller, &headers, &body, Some(workflow)).await
+    take(&context, &caller, request, Some(workflow)).await
 }
 
 /// Keeps a notification once. Its signature is checked first, when a secret is set; else its caller.
 async fn take(
     context: &Context,
     caller: &Caller,
-    headers: &HeaderMap,
-    body: &Body,
+    request: Request,
     workflow: Option<String>,
 ) -> Result<Json<Value>, Failed> {
+    if context.app.webhook_key.is_none() {
+        caller.ask_for(Role::Runner)?;
+    }
+    let headers = request.headers().clone();
+    let body = Body::of(request, NOTIFICATION_BYTES_MAX).await;
     let header = |name: &str| headers.get(name).and_then(|value| value.to_str().ok());
     let webhook_id = header(ID_HEADER);
     if let Some(key) = &context.app.webhook_key {
@@ -82,12 +83,6 @@ async fn take(
             signature: header(SIGNATURE_HEADER),
         };
         key.verify(signed, body.text()?.as_bytes(), now_ms() / 1_000)?;
-    } else {
-        caller.ask_for(Role::Runner)?;
-    }
-    if body.text()?.len() > NOTIFICATION_BYTES_MAX {
-        let text = format!("A notification has at most {NOTIFICATION_BYTES_MAX} bytes");
-        return Err(Error::new(Code::BodyTooLarge, text).into());
     }
     let event = body.object()?;
     let named = |name: &str| event.get(name).and_then(Value::as_str).map(str::to_owned);

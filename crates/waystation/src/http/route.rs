@@ -34,6 +34,8 @@ pub(super) enum Place {
     Path,
     /// In the one that a run or the body names; its handler looks.
     Told,
+    /// In all of them.
+    Everywhere,
 }
 
 /// Who may use a route.

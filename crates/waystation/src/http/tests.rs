@@ -154,9 +154,10 @@ async fn nobody_acts_outside_of_their_namespaces() {
         }
         let (here, there) =
             (world.ask_as(route, &at_home).await, world.ask_as(route, &elsewhere).await);
-        assert!(!is_turned_away(here), "{}: {here}", line(route));
+        let is_everywhere = route.access.place == Place::Everywhere;
+        assert_eq!(is_turned_away(here), is_everywhere, "{}: {here}", line(route));
         match route.access.place {
-            Place::Stored | Place::Path => {
+            Place::Stored | Place::Path | Place::Everywhere => {
                 assert_eq!(there, StatusCode::FORBIDDEN, "{}", line(route));
             }
             // Where the request tells the namespace, handlers look; each has its own test.

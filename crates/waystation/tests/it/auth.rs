@@ -453,3 +453,65 @@ async fn a_worker_of_its_own_asks_too() {
     let asked = worker.request(Method::GET, "/mock/news").bearer_auth(&editor);
     assert_eq!(answer(asked).await.0, 200);
 }
+
+/// Whoever sends a body to what nobody may send one to is answered before it is read.
+#[tokio::test]
+async fn bodies_are_not_read_for_strangers() {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    let server = Server::with(&[SECRET]).await;
+    for path in ["/hooks/nothing-here", "/api/workflows/webhook", "/decide/nonsense", "/execute"] {
+        let mut stream = tokio::net::TcpStream::connect(&server.address).await.unwrap();
+        let head = format!("POST {path} HTTP/1.1\r\nhost: x\r\ncontent-length: 8000000\r\n\r\n{{");
+        stream.write_all(head.as_bytes()).await.unwrap();
+        let mut answer = [0; 12];
+        let read = tokio::time::timeout(crate::support::PATIENCE, stream.read_exact(&mut answer));
+        read.await.expect(path).unwrap();
+        let status = std::str::from_utf8(&answer[9..]).unwrap();
+        assert!(["401", "404"].contains(&status), "{path}: {status}");
+    }
+}
+
+#[tokio::test]
+async fn an_admin_of_one_namespace_makes_no_keys() {
+    let server = Server::with(&[SECRET]).await;
+    let bounded = token(&server, &["--role", "admin", "--namespace", "a"]).await;
+    let wanted = json!({ "name": "up", "role": "admin" });
+    let request = server.request(Method::POST, "/keys").bearer_auth(&bounded);
+    assert_eq!(answer(request.json(&wanted)).await.0, 403);
+    let request = server.request(Method::PUT, "/secrets/X").bearer_auth(&bounded);
+    assert_eq!(answer(request.body("x")).await.0, 403);
+}
+
+#[tokio::test]
+async fn an_opened_api_knows_whoever_says_who_they_are() {
+    let server = Server::with(&[SECRET, ("WAYSTATION_OPEN_APIS", "pipelines")]).await;
+    let editor = token(&server, &["--role", "editor", "--namespace", "a"]).await;
+    let mut body = pipeline(&[step("one", "/echo", &[])]);
+    body["namespace"] = "b".into();
+    let request = server.request(Method::POST, "/execute").bearer_auth(&editor);
+    assert_eq!(answer(request.json(&body)).await.0, 403, "a bounded key stays bounded");
+    body["namespace"] = "a".into();
+    let request = server.request(Method::POST, "/execute").bearer_auth(&editor);
+    let request = request.header("host", "flows.example").json(&body);
+    assert_eq!(answer(request).await.0, 200, "behind a proxy, too");
+}
+
+/// Pictures and links of pages elsewhere come without an origin.
+#[tokio::test]
+async fn pages_elsewhere_start_nothing_by_simple_requests() {
+    let server = Server::start().await;
+    let mut definition = echoing();
+    definition["triggers"] = json!([{ "type": "webhook", "path": "get", "methods": ["GET"] }]);
+    save(&server, &definition).await;
+    for (site, expected) in
+        [("cross-site", 403), ("same-site", 403), ("same-origin", 202), ("none", 202)]
+    {
+        let headers = [("sec-fetch-site", site)];
+        assert_eq!(with(&server, Method::GET, "/hooks/get", &headers).await.0, expected, "{site}");
+        assert_eq!(
+            with(&server, Method::GET, "/", &headers).await.0,
+            200,
+            "links lead to the page"
+        );
+    }
+}

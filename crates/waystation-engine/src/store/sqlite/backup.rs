@@ -61,7 +61,10 @@ pub fn restore(source: &Path, dir: &Path) -> Result<Copied> {
     let copied = inspect(source)?;
     owner::create_directory(dir).map_err(|error| failed("the directory", &error))?;
     let partial = Partial::new(&target)?;
-    let copying = std::fs::copy(source, &partial.path);
+    // A copy of the content alone: whoever may read the backup need not read the data.
+    let copying = File::open(source).and_then(|mut source| {
+        std::io::copy(&mut source, &mut OpenOptions::new().write(true).open(&partial.path)?)
+    });
     copying.map_err(|error| failed("the backup cannot be copied", &error))?;
     forget_readers(&partial.path)?;
     partial.finish(&target)?;
@@ -201,7 +204,12 @@ mod tests {
         store.append(whole(RunId::new(), 7)).await.unwrap();
 
         let other = root.path().join("other");
+        std::fs::set_permissions(&target, std::os::unix::fs::PermissionsExt::from_mode(0o644))
+            .unwrap();
         assert_eq!(restore(&target, &other).unwrap(), copied);
+        let about = std::fs::metadata(owner::database(&other)).unwrap();
+        let mode = std::os::unix::fs::PermissionsExt::mode(&about.permissions());
+        assert_eq!(mode & 0o777, 0o600, "whatever the backup's is");
         let restored = SqliteStore::open(&other, &Options::default()).unwrap();
         for id in &begun {
             assert_eq!(

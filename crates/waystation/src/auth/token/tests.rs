@@ -126,6 +126,8 @@ fn claims_that_do_not_hold_are_refused() {
         (without("aud"), "the token lacks a claim that this server requires"),
         (changed("iss", json!("them")), "the token is by another issuer"),
         (without("iss"), "the token lacks a claim that this server requires"),
+        (changed("role", json!(null)), "the token is no JWT of the expected form"),
+        (changed("namespaces", json!(null)), "the token is no JWT of the expected form"),
         (changed("role", json!("root")), "the token names a role that is none"),
         (changed("role", json!(["admin"])), "the token is no JWT of the expected form"),
         (changed("namespaces", json!({ "a": 1 })), "the token is no JWT of the expected form"),
@@ -232,6 +234,7 @@ fn key_set() -> (tempfile::TempDir, String) {
         key("first of all the secrets, long enough", json!({ "kid": "one", "alg": "HS256" })),
         key("second of the secrets, long enough too", json!({ "kid": "two" })),
         key("for another algorithm altogether, that", json!({ "kid": "three", "alg": "HS512" })),
+        key("short", json!({ "kid": "five" })),
         key("for encryption, and never for signing ", json!({ "kid": "four", "use": "enc" })),
     ]});
     let directory = tempfile::tempdir().unwrap();
@@ -261,7 +264,9 @@ fn the_key_of_a_set_is_found_by_its_name_alone() {
     for (secret, kid) in [
         (one, Some("two")),
         (one, Some("")),
-        (one, Some("five")),
+        (one, Some("six")),
+        ("short", Some("five")),
+        ("short", None),
         ("for another algorithm altogether, that", Some("three")),
         ("for encryption, and never for signing ", Some("four")),
         ("for encryption, and never for signing ", None),

@@ -204,6 +204,7 @@ fn add_access(route: &Route, said: &mut Value) {
         Place::Stored => crate::workflows::NAMESPACE.into(),
         Place::Path => "{ns}".into(),
         Place::Told => "told by the run or the body".into(),
+        Place::Everywhere => "all".into(),
     };
     // A server for its own machine refuses what pages elsewhere send, by whatever route.
     add(said, "403", error("The role, the namespace or the origin does not allow it."));
