@@ -18,8 +18,21 @@ RANDOM = random.Random(int(os.environ["FUZZ_SEED"]))
 
 WORKFLOWS = [IDS["workflow"], IDS["waiting_workflow"], IDS["triggered_workflow"]]
 RUNS = IDS["jobs"] + IDS["runs"] + IDS["instances"]
-NODE_TYPES = "start end conditional switch merge filter transformer llm code delay foreach".split()
-MORE_NODE_TYPES = "email http data-source webhook router ai-processor subworkflow".split()
+# Those that call nobody.
+NODE_TYPES = [
+    "start",
+    "end",
+    "conditional",
+    "switch",
+    "merge",
+    "filter",
+    "transformer",
+    "llm",
+    "code",
+    "delay",
+    "foreach",
+]
+MORE_NODE_TYPES = ["email", "http", "data-source", "webhook", "router", "ai-processor", "subworkflow"]
 NODE_CONFIGS = [
     {},
     {"output": "x"},
@@ -48,7 +61,8 @@ NAMED = {
 }
 
 tickets = []
-unsuccessful = set()
+asked = set()
+succeeded = set()
 
 
 def happens(chance):
@@ -66,39 +80,36 @@ def before_load_schema(context, raw_schema):
 
 @schemathesis.hook
 def before_call(context, case, kwargs):
+    put_headers(case)
     put_parameters(case)
     put_query(case.query)
-    put_version(case.headers)
     mend_body(case)
     stay_here(case.body)
-    if happens(0.03):
-        kwargs["headers"] = {"x-api-key": "nobody's"}
 
 
 @schemathesis.hook
 def after_call(context, case, response):
     """Notes which operations were never seen to succeed."""
     name = case.operation.definition.raw["operationId"]
-    unsuccessful.add(name)
+    asked.add(name)
     if response.status_code < 400:
         succeeded.add(name)
 
 
-succeeded = set()
-
-
 @atexit.register
 def tell_coverage():
-    if missing := unsuccessful - succeeded:
+    if missing := asked - succeeded:
         print("never answered with success:", ", ".join(sorted(missing)), file=sys.stderr)
 
 
 def put_parameters(case):
-    """Ids of what exists, in most paths."""
+    """Ids of what exists, in most paths. Some are unknown for certain: others are often taken out of answers."""
     parameters = case.path_parameters or {}
     method, path = case.method.upper(), case.operation.path
     for name in parameters:
-        if happens(0.75) and (value := existing(method, path, name)):
+        if happens(0.1):
+            parameters[name] = "unknown"
+        elif happens(0.8) and (value := existing(method, path, name)):
             parameters[name] = value
     # A generated id may be of a thing that later requests need, as it is taken out of answers.
     if method in ("DELETE", "PUT", "PATCH") and parameters.get("id") in WORKFLOWS:
@@ -177,9 +188,13 @@ def put_query(query):
             query[name] = RANDOM.choice(values[name])
 
 
-def put_version(headers):
-    """Versions that are right now and then."""
-    if headers and headers.get("If-Match") and happens(0.7):
+def put_headers(case):
+    """A key in nearly all, and versions that are right now and then."""
+    headers = case.headers = dict(case.headers or {})
+    # None rather than a wrong one: after some of these the server would not listen any more.
+    if happens(0.97):
+        headers["x-api-key"] = seed.KEY
+    if headers.get("If-Match") and happens(0.7):
         headers["If-Match"] = RANDOM.choice(['"1"', '"2"', "*", 'W/"1"'])
 
 
@@ -192,6 +207,7 @@ def mend_body(case):
     if isinstance(body.get("workflow"), dict):
         mend_graph(body["workflow"], path)
     mend_steps(body.get("STEPS_CONFIG"))
+    mend_instructions(body)
     if path.startswith("/endpoint"):
         mend_endpoint(body)
     if isinstance(body.get("provider"), str) and happens(0.7):
@@ -205,6 +221,13 @@ def mend_body(case):
 def objects(value):
     """The objects of a list, where it is one."""
     return [item for item in value if isinstance(item, dict)] if isinstance(value, list) else []
+
+
+def entries(value):
+    """The keys and values of an object or a list. There are none in anything else."""
+    if isinstance(value, dict):
+        return list(value.items())
+    return list(enumerate(value)) if isinstance(value, list) else []
 
 
 def mend_graph(graph, path):
@@ -239,6 +262,19 @@ def mend_steps(steps):
                 step["method"] = RANDOM.choice(["GET", "POST"])
 
 
+def mend_instructions(value):
+    """Endpoints that exist, wherever an instruction has some, and no more chains at once than are taken."""
+    for key, item in entries(value):
+        if key == "endpointUrl" and happens(0.9):
+            value[key] = "/endpoint-1"
+        elif key == "apiUrl" and happens(0.9):
+            value[key] = f"/endpoints/demo/mock/{RANDOM.choice(NAMED['sample'])}"
+        elif key == "count" and happens(0.7):
+            value[key] = 2
+        else:
+            mend_instructions(item)
+
+
 def mend_endpoint(body):
     """Calls that end soon, with every kind of status."""
     if happens(0.8):
@@ -246,7 +282,7 @@ def mend_endpoint(body):
         body["url"] = seed.URL + path
         body["retries"] = 0
     if happens(0.8):
-        body["headers"] = {}
+        body["headers"] = {"x-api-key": seed.KEY}
     if isinstance(body.get("retries"), (int, float)):
         body["retries"] = min(body["retries"], 1)
     body["retryDelay"] = 1
@@ -254,8 +290,7 @@ def mend_endpoint(body):
 
 def stay_here(value):
     """No request makes the server call another machine: every address becomes one of its own."""
-    items = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
-    for key, item in items:
+    for key, item in entries(value):
         if isinstance(item, str) and item.lower().startswith(("http:", "https:")):
             if not item.startswith(seed.URL):
                 value[key] = f"{seed.URL}/echo"
