@@ -2,7 +2,7 @@
 export CARGO_TARGET_DIR ?= $(HOME)/.cache/waystation/target
 WAYSTATION = $(CARGO_TARGET_DIR)/release/waystation
 
-.PHONY: run test check tools python clients bench audit
+.PHONY: run test check tools python clients api fuzz bench audit
 
 ## Build, run an example with its progress shown, and leave a server to try.
 run:
@@ -14,7 +14,7 @@ run:
 	$(WAYSTATION) serve
 
 ## Install what the tests need, and run everything.
-test: tools check python clients
+test: tools check python clients api
 	./deploy/check
 	cargo nextest run --workspace --locked
 
@@ -37,6 +37,14 @@ python:
 ## and TypeScript that are made of docs/openapi.json.
 clients: tools
 	./tests/clients/run
+
+## Send generated requests to every route, and hold the answers against docs/openapi.json.
+api: tools
+	./tests/api/run 1
+
+## The same with more than 50,000 requests. SEED=2 makes others.
+fuzz: tools
+	./tests/api/run 1000 $(SEED)
 
 ## Known vulnerabilities of dependencies; asks the advisory database on the network.
 audit:

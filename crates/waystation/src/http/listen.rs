@@ -19,7 +19,7 @@ use super::patience::Patient;
 use super::peer::Peer;
 
 /// Connections at once; a further one waits to be accepted.
-const CONNECTIONS_MAX: usize = 10_000;
+const CONNECTIONS_MAX: u32 = 10_000;
 /// How long a caller may take for the head of a request, and between two requests.
 const HEAD_PATIENCE: Duration = Duration::from_secs(60);
 /// How long a caller may go without reading any of what is written for it.
@@ -35,13 +35,20 @@ pub async fn listen(host: &str, port: u16) -> std::io::Result<(TcpListener, Sock
 }
 
 /// Connections that are open.
-pub struct Connections(GracefulShutdown);
+pub struct Connections {
+    graceful: GracefulShutdown,
+    places: Arc<Semaphore>,
+}
 
 impl Connections {
-    /// Ends them as soon as they have their replies, or after this time without.
+    /// Ends them as soon as they have their replies, or after this time without. WebSockets end by
+    /// themselves, and are waited for: cut off, a client would lose even what it had been sent.
     pub async fn drain(self, patience: Duration) {
-        let drained = tokio::time::timeout(patience, self.0.shutdown()).await;
-        if drained.is_err() {
+        let all_closed = async {
+            self.graceful.shutdown().await;
+            let _ = self.places.acquire_many(CONNECTIONS_MAX).await;
+        };
+        if tokio::time::timeout(patience, all_closed).await.is_err() {
             tracing::warn!("connections were cut off");
         }
     }
@@ -56,31 +63,30 @@ pub async fn serve(
     let mut builder = Builder::new(TokioExecutor::new());
     builder.http1().timer(TokioTimer::new()).header_read_timeout(HEAD_PATIENCE);
     builder.http2().timer(TokioTimer::new()).keep_alive_interval(HEAD_PATIENCE);
-    let connections = GracefulShutdown::new();
-    let places = Arc::new(Semaphore::new(CONNECTIONS_MAX));
+    let graceful = GracefulShutdown::new();
+    let places = Arc::new(Semaphore::new(CONNECTIONS_MAX as usize));
     tokio::pin!(stop);
     loop {
         let next = async {
-            // The semaphore is never closed.
             let place = Arc::clone(&places).acquire_owned().await;
+            let place = place.expect("the semaphore is never closed");
             (place, accept(&listener).await)
         };
         let (place, (stream, peer)) = tokio::select! {
             next = next => next,
-            () = &mut stop => return Connections(connections),
+            () = &mut stop => return Connections { graceful, places },
         };
-        let stream = TokioIo::new(Patient::new(stream, WRITE_PATIENCE));
+        let stream = TokioIo::new(Patient::new(stream, WRITE_PATIENCE, place));
         let service = router.clone().map_request(move |mut request: Request<Incoming>| {
             request.extensions_mut().insert(Peer(peer));
             request
         });
         let service = TowerToHyperService::new(service);
         let connection = builder.serve_connection_with_upgrades(stream, service);
-        let connection = connections.watch(connection.into_owned());
+        let connection = graceful.watch(connection.into_owned());
         tokio::spawn(async move {
             // A caller that breaks off is nobody's fault here.
             let _ = connection.await;
-            drop(place);
         });
     }
 }

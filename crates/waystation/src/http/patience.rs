@@ -6,6 +6,7 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::{Sleep, sleep};
 
 /// A stream with a bound on how long a write may wait for the other side. Without it a caller that
@@ -15,12 +16,14 @@ pub(super) struct Patient<S> {
     patience: Duration,
     /// Runs while a write waits.
     wait: Option<Pin<Box<Sleep>>>,
+    /// Given back when it is closed, whatever has become of it meanwhile, such as a WebSocket.
+    _place: OwnedSemaphorePermit,
 }
 
 impl<S> Patient<S> {
     /// Waits at most this long for the other side to read something.
-    pub(super) fn new(stream: S, patience: Duration) -> Patient<S> {
-        Patient { stream, patience, wait: None }
+    pub(super) fn new(stream: S, patience: Duration, place: OwnedSemaphorePermit) -> Patient<S> {
+        Patient { stream, patience, wait: None, _place: place }
     }
 
     /// The outcome of a write, which is an error once it has waited for too long.
@@ -81,7 +84,10 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Patient<S> {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use tokio::io::{AsyncReadExt, AsyncWriteExt, duplex};
+    use tokio::sync::Semaphore;
 
     use super::*;
 
@@ -89,7 +95,9 @@ mod tests {
     async fn who_does_not_read_is_cut_off_and_who_reads_slowly_is_not() {
         let patience = Duration::from_secs(60);
         let (mut reader, near) = duplex(16);
-        let mut writer = Patient::new(near, patience);
+        let places = Arc::new(Semaphore::new(1));
+        let place = Arc::clone(&places).try_acquire_owned().unwrap();
+        let mut writer = Patient::new(near, patience, place);
         let slowly = async {
             let mut piece = [0; 16];
             for _ in 0..10 {
@@ -102,5 +110,8 @@ mod tests {
         let began = tokio::time::Instant::now();
         let error = writer.write_all(&[7; 32]).await.unwrap_err();
         assert_eq!((error.kind(), began.elapsed()), (ErrorKind::TimedOut, patience));
+        assert_eq!(places.available_permits(), 0);
+        drop(writer);
+        assert_eq!(places.available_permits(), 1);
     }
 }
