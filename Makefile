@@ -44,7 +44,7 @@ api: tools
 
 ## The same with more than 50,000 requests. SEED=2 makes others.
 fuzz: tools
-	./tests/api/run 1000 $(SEED)
+	./tests/api/run 600 $(SEED)
 
 ## Known vulnerabilities of dependencies; asks the advisory database on the network.
 audit:

@@ -5,12 +5,13 @@ use std::sync::{Arc, PoisonError, RwLock};
 
 use ring::digest::{SHA256, digest};
 use subtle::ConstantTimeEq;
+use tokio::sync::watch;
 use waystation_core::error::{Code, Error};
 use waystation_engine::id::now_ms;
 use waystation_engine::secret::new_token;
 use waystation_engine::store::{KeyRow, Store};
 
-use super::principal::{Principal, Role, Scope};
+use super::principal::{Ground, Principal, Role, Scope};
 
 /// What every key begins with, so that scanners for secrets know one when they see it.
 pub const PREFIX: &str = "way_";
@@ -37,6 +38,7 @@ pub struct NewKey {
 pub struct Keys {
     store: Arc<dyn Store>,
     rows: RwLock<HashMap<String, KeyRow>>,
+    changes: watch::Sender<()>,
 }
 
 impl Keys {
@@ -44,7 +46,7 @@ impl Keys {
     pub async fn load(store: Arc<dyn Store>) -> Result<Keys, Error> {
         let rows = store.keys().await?;
         let rows = rows.into_iter().map(|row| (row.id.clone(), row)).collect();
-        Ok(Keys { store, rows: RwLock::new(rows) })
+        Ok(Keys { store, rows: RwLock::new(rows), changes: watch::Sender::new(()) })
     }
 
     /// Whether there has ever been one: taking the last one back must not open the server.
@@ -69,16 +71,24 @@ impl Keys {
         if !bool::from(shown.as_ref().ct_eq(&row.digest)) {
             return Err("no such key");
         }
-        if row.revoked.is_some() {
-            return Err("the key has been revoked");
-        }
-        if row.expires.is_some_and(|expires| expires <= now_ms) {
-            return Err("the key has expired");
-        }
+        check_good(row, now_ms)?;
         // What is stored was a role when it was stored; one that is none now lets nobody in.
         let role = row.role.parse().map_err(|_| "the key has a role that is none")?;
         let scope = Scope::of(row.namespaces.clone());
-        Ok(Principal { name: format!("key:{}", row.id).into(), role, scope })
+        let ground = Ground::Key(row.id.as_str().into());
+        Ok(Principal { name: format!("key:{}", row.id).into(), role, scope, ground })
+    }
+
+    /// Until when a key that has been shown is good, in Unix milliseconds; for ever if absent.
+    pub fn good_until(&self, id: &str, now_ms: u64) -> Result<Option<u64>, &'static str> {
+        let rows = self.rows.read().unwrap_or_else(PoisonError::into_inner);
+        let row = rows.get(id).ok_or("no such key")?;
+        check_good(row, now_ms).map(|()| row.expires)
+    }
+
+    /// Tells of every key that is made or taken back from now on.
+    pub fn changes(&self) -> watch::Receiver<()> {
+        self.changes.subscribe()
     }
 
     /// Makes a key and gives it, for the only time, with what is known of it.
@@ -101,8 +111,9 @@ impl Keys {
         if !self.store.put_key(row.clone()).await? {
             return Err(Error::new(Code::Conflict, "that key is there already; try again"));
         }
-        let mut rows = self.rows.write().unwrap_or_else(PoisonError::into_inner);
-        rows.insert(row.id.clone(), row.clone());
+        self.change(|rows| {
+            rows.insert(row.id.clone(), row.clone());
+        });
         Ok((key, row))
     }
 
@@ -113,12 +124,28 @@ impl Keys {
             let text = format!("There is no key {id} that is not revoked already");
             return Err(Error::new(Code::NotFound, text).with_hint("see `waystation key list`"));
         }
-        let mut rows = self.rows.write().unwrap_or_else(PoisonError::into_inner);
-        if let Some(row) = rows.get_mut(id) {
-            row.revoked = Some(at);
-        }
+        self.change(|rows| {
+            if let Some(row) = rows.get_mut(id) {
+                row.revoked = Some(at);
+            }
+        });
         Ok(())
     }
+
+    fn change(&self, change: impl FnOnce(&mut HashMap<String, KeyRow>)) {
+        change(&mut self.rows.write().unwrap_or_else(PoisonError::into_inner));
+        self.changes.send_replace(());
+    }
+}
+
+fn check_good(row: &KeyRow, now_ms: u64) -> Result<(), &'static str> {
+    if row.revoked.is_some() {
+        return Err("the key has been revoked");
+    }
+    if row.expires.is_some_and(|expires| expires <= now_ms) {
+        return Err("the key has expired");
+    }
+    Ok(())
 }
 
 /// An id and a whole key. The letters of a token that an id cannot have are left out of it.

@@ -9,16 +9,22 @@ pub mod keys;
 pub mod principal;
 pub mod token;
 
+use std::future::pending;
 use std::sync::Arc;
+use std::time::Duration;
 
+use tokio::time::sleep;
 use waystation_core::error::{Code, Error, nearest};
 use waystation_engine::id::now_ms;
 use waystation_engine::store::Store;
 
 use self::keys::{Keys, PREFIX};
-use self::principal::Principal;
+use self::principal::{Ground, Principal};
 use self::token::Tokens;
 use crate::config::Lookup;
+
+/// How long nobody looks at a credential that has an end.
+const RECHECK: Duration = Duration::from_secs(60);
 
 /// A part of the server that a setting can open to callers who do not say who they are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -129,5 +135,94 @@ impl Auth {
         }
         let tokens = self.tokens.as_ref().ok_or("this server takes only its own keys")?;
         tokens.open(credential, now_ms() / 1_000)
+    }
+
+    /// Until when somebody may stay whom this let in, in Unix milliseconds; for as long as no key changes
+    /// if absent.
+    fn good_until(&self, ground: &Ground, now_ms: u64) -> Result<Option<u64>, &'static str> {
+        match (ground, &self.keys) {
+            (Ground::Own, _) => Ok(None),
+            (Ground::Open(api), _) if self.is_open(*api) => Ok(None),
+            (Ground::Open(_), _) => Err("this server asks callers who they are by now"),
+            (Ground::Token(end), _) if *end <= now_ms => Err("the token has expired"),
+            (Ground::Token(end), _) => Ok(Some(*end)),
+            (Ground::Key(id), Some(keys)) => keys.good_until(id, now_ms),
+            (Ground::Key(_), None) => Err("this server takes no keys"),
+        }
+    }
+
+    /// Waits until somebody could not come in again whom this let in, and tells why.
+    pub async fn lapse(&self, ground: &Ground) -> &'static str {
+        let mut changes = self.keys.as_ref().map(Keys::changes);
+        loop {
+            let now = now_ms();
+            let end = match self.good_until(ground, now) {
+                Ok(end) => end,
+                Err(why) => return why,
+            };
+            let changed = async {
+                match &mut changes {
+                    // Its sender lives as long as the keys do.
+                    Some(changes) => drop(changes.changed().await),
+                    None => pending().await,
+                }
+            };
+            let over = async {
+                match end {
+                    // Not longer than this, as clocks are set and machines sleep.
+                    Some(end) => sleep(Duration::from_millis(end - now).min(RECHECK)).await,
+                    None => pending().await,
+                }
+            };
+            tokio::select! {
+                () = changed => {}
+                () = over => {}
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use waystation_engine::store::sqlite::{Options, SqliteStore};
+
+    use super::keys::NewKey;
+    use super::principal::Role;
+    use super::*;
+
+    #[tokio::test]
+    async fn what_lets_somebody_in_lapses_when_it_ends_or_is_taken_back() {
+        let directory = tempfile::tempdir().unwrap();
+        let store = SqliteStore::open(directory.path(), &Options::default()).unwrap();
+        let settings = Settings { tokens: None, open: vec![Api::Metrics] };
+        let auth = Auth::load(settings, Arc::new(store)).await.unwrap();
+        let soon = now_ms() + 30;
+        assert_eq!(auth.lapse(&Ground::Token(soon)).await, "the token has expired");
+        assert!(now_ms() >= soon);
+
+        let keys = auth.keys().unwrap();
+        let mut new =
+            NewKey { name: "x".into(), role: Role::Viewer, namespaces: None, expires: None };
+        let open = Ground::Open(Api::Service);
+        let (why, made) = tokio::join!(auth.lapse(&open), keys.create(new));
+        assert_eq!(why, "this server asks callers who they are by now");
+        let first = Ground::Key(made.unwrap().1.id.into());
+        new = NewKey {
+            name: "y".into(),
+            role: Role::Viewer,
+            namespaces: None,
+            expires: Some(now_ms() + 30),
+        };
+        let ending = Ground::Key(keys.create(new).await.unwrap().1.id.into());
+        assert_eq!(auth.lapse(&ending).await, "the key has expired");
+
+        let Ground::Key(id) = &first else { unreachable!() };
+        tokio::select! {
+            why = auth.lapse(&Ground::Open(Api::Metrics)) => panic!("what is opened stays: {why}"),
+            why = auth.lapse(&Ground::Own) => panic!("the operator stays: {why}"),
+            (why, revoked) = async { tokio::join!(auth.lapse(&first), keys.revoke(id)) } => {
+                assert_eq!((why, revoked), ("the key has been revoked", Ok(())));
+            }
+        }
     }
 }

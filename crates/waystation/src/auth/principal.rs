@@ -7,6 +7,8 @@ use std::sync::Arc;
 
 use waystation_core::error::{Code, Error, nearest};
 
+use super::Api;
+
 /// What somebody may do. Each role may do all that those before it may.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Role {
@@ -103,17 +105,33 @@ pub struct Principal {
     pub role: Role,
     /// Where.
     pub scope: Scope,
+    /// Why they were let in.
+    pub ground: Ground,
+}
+
+/// Why somebody was let in, which may cease to hold while they are there.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Ground {
+    /// They showed what only this server itself gives.
+    Own,
+    /// Nobody is asked who uses this.
+    Open(Api),
+    /// A key, by its id.
+    Key(Arc<str>),
+    /// A token, until then in Unix milliseconds.
+    Token(u64),
 }
 
 impl Principal {
     /// Somebody who has not been asked who they are.
-    pub fn anonymous(name: &str) -> Principal {
-        Principal { name: name.into(), role: Role::Editor, scope: Scope::All }
+    pub fn anonymous(name: &str, ground: Ground) -> Principal {
+        Principal { name: name.into(), role: Role::Editor, scope: Scope::All, ground }
     }
 
     /// Whoever can read the data directory.
     pub fn operator() -> Principal {
-        Principal { name: "operator".into(), role: Role::Admin, scope: Scope::All }
+        let ground = Ground::Own;
+        Principal { name: "operator".into(), role: Role::Admin, scope: Scope::All, ground }
     }
 }
 

@@ -8,11 +8,11 @@ use jsonwebtoken::{
     Algorithm, AlgorithmFamily, DecodingKey, EncodingKey, Header, Validation, decode, decode_header,
 };
 use serde::Deserialize;
-use serde_json::json;
+use serde_json::{Value, json};
 use waystation_core::error::{Code, Error};
 
 use super::crypto;
-use super::principal::{Principal, Role, Scope};
+use super::principal::{Ground, Principal, Role, Scope};
 use crate::config::Lookup;
 
 /// Bytes of a token; a longer one is not looked at.
@@ -52,6 +52,9 @@ pub struct Tokens {
 #[derive(Deserialize)]
 struct Claims {
     sub: Option<String>,
+    /// When it ends, in Unix seconds, perhaps with a fraction. What is no number is the library's to refuse.
+    #[serde(default)]
+    exp: Value,
     /// When it was made, in Unix seconds, perhaps with a fraction.
     iat: Option<f64>,
     /// What is null says nothing, and must not be taken for all.
@@ -156,7 +159,9 @@ impl Tokens {
         };
         let subject = claims.sub.unwrap_or_default();
         let scope = Scope::of(claims.namespaces.map(Names::into_vec));
-        Ok(Principal { name: format!("token:{subject}").into(), role, scope })
+        let end = claims.exp.as_f64().ok_or(INCOMPLETE)? + LEEWAY as f64;
+        let ground = Ground::Token((end * 1_000.0) as u64);
+        Ok(Principal { name: format!("token:{subject}").into(), role, scope, ground })
     }
 
     /// Tries the key that the token names, or all where it names none or they have no names.
@@ -214,6 +219,8 @@ impl Tokens {
     }
 }
 
+/// It does not say all that it has to.
+const INCOMPLETE: &str = "the token lacks a claim that this server requires";
 /// No key has signed it.
 const UNSIGNED: &str = "the token's signature does not fit";
 
@@ -225,7 +232,7 @@ fn in_words(kind: &ErrorKind) -> &'static str {
         ErrorKind::ImmatureSignature => "the token is not good yet",
         ErrorKind::InvalidAudience => "the token is for another audience",
         ErrorKind::InvalidIssuer => "the token is by another issuer",
-        ErrorKind::MissingRequiredClaim(_) => "the token lacks a claim that this server requires",
+        ErrorKind::MissingRequiredClaim(_) => INCOMPLETE,
         ErrorKind::InvalidAlgorithm => "the token is signed by another algorithm",
         _ => "the token is no JWT of the expected form",
     }

@@ -1,5 +1,6 @@
 //! The door: who calls is found out, and whether they may, before anything of the body is read.
 
+use std::future::pending;
 use std::net::IpAddr;
 use std::num::NonZeroU32;
 use std::sync::Arc;
@@ -22,7 +23,7 @@ use super::guard;
 use super::peer::{Peer, Proxies};
 use super::reply::Failed;
 use super::route::{Access, Need, Place, Route, Table};
-use crate::auth::principal::{Principal, Role, Scope};
+use crate::auth::principal::{Ground, Principal, Role, Scope};
 use crate::auth::{Api, Auth};
 use crate::begin::Terms;
 use crate::origins::Origins;
@@ -93,12 +94,16 @@ enum Refusal {
 
 /// Whoever has come in, and the span of theirs that the request is a part of.
 #[derive(Clone)]
-pub(super) struct Caller(Option<Principal>, Option<Arc<str>>);
+pub(super) struct Caller {
+    /// Nobody known, where the request has to prove itself.
+    principal: Option<Principal>,
+    trace: Option<Arc<str>>,
+}
 
 impl Caller {
     /// Where they may act.
     pub(super) fn scope(&self) -> Scope {
-        self.0.as_ref().map_or(Scope::All, |principal| principal.scope.clone())
+        self.principal.as_ref().map_or(Scope::All, |principal| principal.scope.clone())
     }
 
     /// On what terms they may begin runs.
@@ -108,12 +113,19 @@ impl Caller {
 
     /// The span that they have told, as the header `traceparent` writes it.
     pub(super) fn trace(&self) -> Option<String> {
-        self.1.as_deref().map(str::to_owned)
+        self.trace.as_deref().map(str::to_owned)
+    }
+
+    /// Waits until they could not come in again, for what is open that long.
+    pub(super) async fn lapse(self, auth: Arc<Auth>) -> Error {
+        let Some(principal) = self.principal else { return pending().await };
+        let why = auth.lapse(&principal.ground).await;
+        Error::new(Code::Unauthorized, sentence(why))
     }
 
     /// Asks for a role where the request has no signature that proves it: such a route lets everybody in.
     pub(super) fn ask_for(&self, role: Role) -> Result<(), Error> {
-        match &self.0 {
+        match &self.principal {
             Some(principal) => allow(principal, role),
             None => Err(Error::new(Code::Unauthorized, sentence(MISSING))),
         }
@@ -161,7 +173,7 @@ impl Door {
             self.check_rights(parts, access, principal).await?;
             self.meter(parts, access, principal)?;
         }
-        Ok(Caller(caller, trace_of(&parts.headers)))
+        Ok(Caller { principal: caller, trace: trace_of(&parts.headers) })
     }
 
     /// Whoever shows what only this server itself has given.
@@ -176,7 +188,7 @@ impl Door {
         }
         let is_step = access.is_for_steps
             && shown.pass.as_ref().is_some_and(|pass| is_token(pass.as_bytes(), &self.pass));
-        Ok(is_step.then(|| Principal::anonymous(STEPS)))
+        Ok(is_step.then(|| Principal::anonymous(STEPS, Ground::Own)))
     }
 
     /// Whoever calls what is open: somebody who says who they are is still they.
@@ -191,7 +203,8 @@ impl Door {
             return Ok(principal);
         }
         self.guard(parts, route)?;
-        Ok(Principal::anonymous(ANYBODY))
+        let api = route.map_or(Api::Own, |route| route.api);
+        Ok(Principal::anonymous(ANYBODY, Ground::Open(api)))
     }
 
     /// Keeps web pages from what is open only to this machine.

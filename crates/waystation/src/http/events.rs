@@ -4,6 +4,7 @@
 //! - `/api/v1/jobs/{id}/events`, `/api/v1/workflows/{id}/events`, `/runs/{id}/events`, with `Last-Event-ID`
 
 use std::convert::Infallible;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -110,7 +111,7 @@ fn socket(watched: Watched) -> MethodRouter<Context> {
                     Query(from),
                     upgrade| {
             let topic = watched.topic(&context, &caller, &text).await?;
-            open_socket(&context, topic, &from, upgrade).await
+            open_socket(&context, caller, topic, &from, upgrade).await
         },
     )
 }
@@ -123,25 +124,48 @@ fn stream_of(watched: Watched) -> MethodRouter<Context> {
                     Query(from),
                     headers| {
             let topic = watched.topic(&context, &caller, &text).await?;
-            open_stream(&context, topic, &from, &headers).await
+            open_stream(&context, caller, topic, &from, &headers).await
         },
     )
 }
 
-/// A watcher, and its place among them.
-async fn watch(
-    context: &Context,
-    topic: Topic,
-    after: Option<Place>,
-) -> Result<(Watcher, OwnedSemaphorePermit), Detail> {
-    let permit = Arc::clone(&context.listeners).try_acquire_owned();
-    let busy = |_| Error::new(Code::Busy, "Too many clients are listening to events");
-    let permit = permit.map_err(busy)?;
-    Ok((context.app.engine.watch(topic, after).await?, permit))
+/// One who listens to events, for as long as they may.
+struct Listener {
+    watcher: Watcher,
+    /// Done when they may not any more.
+    lapse: Pin<Box<dyn Future<Output = Error> + Send>>,
+    /// Their place among those who listen.
+    _place: OwnedSemaphorePermit,
+}
+
+impl Listener {
+    async fn open(
+        context: &Context,
+        caller: Caller,
+        topic: Topic,
+        after: Option<Place>,
+    ) -> Result<Listener, Detail> {
+        let place = Arc::clone(&context.listeners).try_acquire_owned();
+        let busy = |_| Error::new(Code::Busy, "Too many clients are listening to events");
+        let place = place.map_err(busy)?;
+        let watcher = context.app.engine.watch(topic, after).await?;
+        let lapse = Box::pin(caller.lapse(Arc::clone(&context.app.auth)));
+        Ok(Listener { watcher, lapse, _place: place })
+    }
+
+    /// What comes next; none after the end.
+    async fn next(&mut self) -> Result<Option<News>, Error> {
+        tokio::select! {
+            biased;
+            error = &mut self.lapse => Err(error),
+            news = self.watcher.next() => news,
+        }
+    }
 }
 
 async fn open_socket(
     context: &Context,
+    caller: Caller,
     topic: Topic,
     from: &From,
     upgrade: Upgrade,
@@ -153,31 +177,28 @@ async fn open_socket(
         Detail::Plain(StatusCode::BAD_REQUEST, text, Some(hint.into()))
     };
     let upgrade = upgrade.map_err(refused)?;
-    let (watcher, permit) = watch(context, topic, after).await?;
+    let listener = Listener::open(context, caller, topic, after).await?;
     let upgrade = upgrade.max_message_size(MESSAGE_BYTES).max_frame_size(MESSAGE_BYTES);
     // Each connection has its buffers for as long as it is there.
     let upgrade = upgrade.read_buffer_size(MESSAGE_BYTES).write_buffer_size(MESSAGE_BYTES);
-    Ok(upgrade.on_upgrade(async move |socket| {
-        talk(socket, watcher).await;
-        drop(permit);
-    }))
+    Ok(upgrade.on_upgrade(async move |socket| talk(socket, listener).await))
 }
 
 /// The client is gone, or does not read.
 struct Gone;
 
 /// Sends what happens until there is no more, or nobody to take it.
-async fn talk(socket: WebSocket, mut watcher: Watcher) {
+async fn talk(socket: WebSocket, mut listener: Listener) {
     let (mut sink, mut incoming) = socket.split();
     let mut alive = interval(sse::KEEP_ALIVE);
     alive.set_missed_tick_behavior(MissedTickBehavior::Delay);
     alive.reset();
     let farewell = loop {
         let sent = tokio::select! {
-            news = watcher.next() => match news {
+            news = listener.next() => match news {
                 Ok(Some(news)) => say(&mut sink, messages(news)).await,
                 Ok(None) => break (close_code::NORMAL, "the run has ended".to_owned()),
-                Err(error) => break (close_code::RESTART, error.message),
+                Err(error) => break (close_code(&error), error.message),
             },
             message = incoming.next() => match message {
                 Some(Ok(Message::Close(_)) | Err(_)) | None => return,
@@ -186,7 +207,7 @@ async fn talk(socket: WebSocket, mut watcher: Watcher) {
             _ = alive.tick() => say(&mut sink, vec![Message::Ping(Default::default())]).await,
         };
         if sent.is_err() {
-            let text = format!("too slow; come again with ?after={}", watcher.place());
+            let text = format!("too slow; come again with ?after={}", listener.watcher.place());
             break (close_code::AGAIN, text);
         }
     };
@@ -195,6 +216,13 @@ async fn talk(socket: WebSocket, mut watcher: Watcher) {
     if say(&mut sink, vec![Message::Close(Some(frame))]).await.is_ok() {
         let answered = async { while let Some(Ok(_)) = incoming.next().await {} };
         let _ = timeout(CLOSE_PATIENCE, answered).await;
+    }
+}
+
+fn close_code(error: &Error) -> u16 {
+    match error.code {
+        Code::Unauthorized => close_code::POLICY,
+        _ => close_code::RESTART,
     }
 }
 
@@ -216,6 +244,7 @@ async fn say(sink: &mut SplitSink<WebSocket, Message>, messages: Vec<Message>) -
 
 async fn open_stream(
     context: &Context,
+    caller: Caller,
     topic: Topic,
     from: &From,
     headers: &HeaderMap,
@@ -227,29 +256,24 @@ async fn open_stream(
         ),
         None => from.place()?,
     };
-    let (mut watcher, permit) = watch(context, topic.clone(), after).await?;
+    let mut listener = Listener::open(context, caller, topic.clone(), after).await?;
     // A browser comes again after the end, too, unless it is told so.
-    if matches!(topic, Topic::Run(_)) && after.is_some() && watcher.has_all().await {
+    if matches!(topic, Topic::Run(_)) && after.is_some() && listener.watcher.has_all().await {
         return Ok(StatusCode::NO_CONTENT.into_response());
     }
-    Ok(sse::reply(events(watcher, permit)))
+    Ok(sse::reply(events(listener)))
 }
 
 /// A stream's events. Who does not read them is left by the connection, whose writing has its bound.
-fn events(
-    watcher: Watcher,
-    permit: OwnedSemaphorePermit,
-) -> impl Stream<Item = Result<Event, Infallible>> {
+fn events(listener: Listener) -> impl Stream<Item = Result<Event, Infallible>> {
     let hello = Event::default().retry(COME_AGAIN).comment("listening");
-    let news = stream::unfold(Some((watcher, permit)), |state| async {
-        let (mut watcher, permit) = state?;
-        Some(match watcher.next().await {
+    let news = stream::unfold(Some(listener), |listener| async {
+        let mut listener = listener?;
+        Some(match listener.next().await {
             Ok(Some(News::Events(told))) => {
-                (told.iter().map(|told| sent(told)).collect(), Some((watcher, permit)))
+                (told.iter().map(|told| sent(told)).collect(), Some(listener))
             }
-            Ok(Some(News::Token(text))) => {
-                (vec![Event::default().data(text)], Some((watcher, permit)))
-            }
+            Ok(Some(News::Token(text))) => (vec![Event::default().data(text)], Some(listener)),
             Ok(None) => return None,
             Err(error) => {
                 let reason = json!({ "reason": error.message }).to_string();

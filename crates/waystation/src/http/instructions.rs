@@ -92,7 +92,7 @@ async fn look(
         return Ok((StatusCode::NOT_FOUND, Json(body)).into_response());
     };
     if accepts(&headers, "text/event-stream") {
-        return Ok(by_acceptance(watch::stream(&context, id, run)?));
+        return Ok(by_acceptance(watch::stream(&context, caller, id, run)?));
     }
     let waiting = context.app.engine.waiting(id);
     let body = move || json!({ "instanceId": id.to_string(), "status": status(&run, &waiting) });

@@ -2,6 +2,7 @@
 //! models' answers as they come.
 
 use std::convert::Infallible;
+use std::sync::Arc;
 use std::time::Duration;
 
 use axum::response::Response;
@@ -20,6 +21,7 @@ use waystation_engine::limits::TOKENS_BEHIND;
 use waystation_engine::node::context::{Token, next_token};
 
 use super::Context;
+use super::access::Caller;
 use super::room::Room;
 use super::sse;
 
@@ -34,7 +36,12 @@ const READER_PATIENCE: Duration = Duration::from_secs(30);
 const ASLEEP: Duration = Duration::from_secs(1);
 
 /// The stream of a run that has come this far. Refuses when too many are watched.
-pub(super) fn stream(context: &Context, id: RunId, run: Run) -> Result<Response, Error> {
+pub(super) fn stream(
+    context: &Context,
+    caller: Caller,
+    id: RunId,
+    run: Run,
+) -> Result<Response, Error> {
     let place = context.watchers.clone().try_acquire_owned();
     let place = place.map_err(|_| Error::new(Code::Busy, "Too many runs are being watched"))?;
     let (reader, receiver) = Reader::new(context.room.clone());
@@ -42,7 +49,13 @@ pub(super) fn stream(context: &Context, id: RunId, run: Run) -> Result<Response,
     // From now on: whoever is told the first status must not miss what follows it.
     let tokens = engine.tokens(id);
     let watcher = Watcher { engine, id, run, tokens, results_told: 0, reader };
-    tokio::spawn(watcher.work(place));
+    let lapse = caller.lapse(Arc::clone(&context.app.auth));
+    tokio::spawn(async move {
+        tokio::select! {
+            () = watcher.work(place) => {}
+            _ = lapse => {}
+        }
+    });
     Ok(sse::reply(events(receiver)))
 }
 

@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 use tokio::sync::watch;
 use tokio_tungstenite::tungstenite::{Error, Message};
 
+use crate::support::command::run;
 use crate::support::graph::{begin, calls, ended, flow, gives, node, save, signal, until};
 use crate::support::server::{Server, answer};
 use crate::support::steady;
@@ -285,6 +286,41 @@ async fn a_server_that_goes_down_says_so_to_those_who_watch() {
     assert_eq!(farewell, "1012 the server is shutting down; come again soon");
     assert_eq!(told.last().unwrap()["reason"], "the server is shutting down; come again soon");
     server.stop().await;
+}
+
+#[tokio::test]
+async fn who_may_not_come_in_any_more_may_not_stay_either() {
+    let server = Server::start().await;
+    let workflow = save(&server, &flow(&[node("ask", "wait", json!({}))], &[])).await;
+    let job = begin(&server, &workflow, &json!({})).await;
+    until(&server, &job, "ask", "waiting").await;
+    let watched = format!("/ws/job/{job}");
+    let anybody = socket(&server, &watched).await.unwrap();
+
+    let mine = key(&server, "first").await;
+    let asked = "1008 This server asks callers who they are by now";
+    assert_eq!(heard(anybody).await.1, asked, "the first key asks those who are there already");
+
+    let watching = socket(&server, &format!("{watched}?token={mine}")).await.unwrap();
+    let path = format!("/api/v1/jobs/{job}/events?token={mine}");
+    let streaming = open(&server, &path, None).await;
+    let other = key(&server, "other").await;
+    let staying = socket(&server, &format!("{watched}?token={other}")).await.unwrap();
+    let id = mine.split('_').nth(1).unwrap();
+    assert_eq!(run(server.data(), &["key", "revoke", id]).await.code, Some(0));
+    assert_eq!(heard(watching).await.1, "1008 The key has been revoked");
+    let told = read(streaming, usize::MAX).await;
+    assert_eq!(told.last().unwrap()["reason"], "The key has been revoked");
+    let cancel = server.request(Method::POST, &format!("/api/v1/jobs/{job}/cancel"));
+    answer(cancel.header("x-api-key", &other)).await;
+    assert_eq!(heard(staying).await.1, "1000 the run has ended", "others stay");
+}
+
+/// A key made beside the server.
+async fn key(server: &Server, name: &str) -> String {
+    let made = run(server.data(), &["key", "create", name, "--role", "editor"]).await;
+    assert_eq!(made.code, Some(0), "{}", made.stderr);
+    made.stdout.trim().to_owned()
 }
 
 #[tokio::test]
