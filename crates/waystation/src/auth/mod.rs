@@ -9,11 +9,10 @@ pub mod keys;
 pub mod principal;
 pub mod token;
 
-use std::future::pending;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::time::sleep;
+use tokio::time::{sleep, timeout};
 use waystation_core::error::{Code, Error, nearest};
 use waystation_engine::id::now_ms;
 use waystation_engine::store::Store;
@@ -23,7 +22,7 @@ use self::principal::{Ground, Principal};
 use self::token::Tokens;
 use crate::config::Lookup;
 
-/// How long nobody looks at a credential that has an end.
+/// How long nobody looks whether somebody may stay: clocks are set, and machines sleep.
 const RECHECK: Duration = Duration::from_secs(60);
 
 /// A part of the server that a setting can open to callers who do not say who they are.
@@ -160,23 +159,11 @@ impl Auth {
                 Ok(end) => end,
                 Err(why) => return why,
             };
-            let changed = async {
-                match &mut changes {
-                    // Its sender lives as long as the keys do.
-                    Some(changes) => drop(changes.changed().await),
-                    None => pending().await,
-                }
-            };
-            let over = async {
-                match end {
-                    // Not longer than this, as clocks are set and machines sleep.
-                    Some(end) => sleep(Duration::from_millis(end - now).min(RECHECK)).await,
-                    None => pending().await,
-                }
-            };
-            tokio::select! {
-                () = changed => {}
-                () = over => {}
+            let wait = end.map_or(RECHECK, |end| Duration::from_millis(end - now).min(RECHECK));
+            match &mut changes {
+                // A change and the end of the wait come to the same: it is looked at again.
+                Some(changes) => drop(timeout(wait, changes.changed()).await),
+                None => sleep(wait).await,
             }
         }
     }
@@ -201,19 +188,14 @@ mod tests {
         assert!(now_ms() >= soon);
 
         let keys = auth.keys().unwrap();
-        let mut new =
-            NewKey { name: "x".into(), role: Role::Viewer, namespaces: None, expires: None };
+        let new =
+            |expires| NewKey { name: "x".into(), role: Role::Viewer, namespaces: None, expires };
         let open = Ground::Open(Api::Service);
-        let (why, made) = tokio::join!(auth.lapse(&open), keys.create(new));
+        let (why, made) = tokio::join!(auth.lapse(&open), keys.create(new(None)));
         assert_eq!(why, "this server asks callers who they are by now");
         let first = Ground::Key(made.unwrap().1.id.into());
-        new = NewKey {
-            name: "y".into(),
-            role: Role::Viewer,
-            namespaces: None,
-            expires: Some(now_ms() + 30),
-        };
-        let ending = Ground::Key(keys.create(new).await.unwrap().1.id.into());
+        let made = keys.create(new(Some(now_ms() + 30))).await;
+        let ending = Ground::Key(made.unwrap().1.id.into());
         assert_eq!(auth.lapse(&ending).await, "the key has expired");
 
         let Ground::Key(id) = &first else { unreachable!() };

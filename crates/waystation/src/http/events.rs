@@ -198,7 +198,7 @@ async fn talk(socket: WebSocket, mut listener: Listener) {
             news = listener.next() => match news {
                 Ok(Some(news)) => say(&mut sink, messages(news)).await,
                 Ok(None) => break (close_code::NORMAL, "the run has ended".to_owned()),
-                Err(error) => break (close_code(&error), error.message),
+                Err(error) => break (code_for(&error), error.message),
             },
             message = incoming.next() => match message {
                 Some(Ok(Message::Close(_)) | Err(_)) | None => return,
@@ -219,7 +219,7 @@ async fn talk(socket: WebSocket, mut listener: Listener) {
     }
 }
 
-fn close_code(error: &Error) -> u16 {
+fn code_for(error: &Error) -> u16 {
     match error.code {
         Code::Unauthorized => close_code::POLICY,
         _ => close_code::RESTART,

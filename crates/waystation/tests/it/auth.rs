@@ -10,21 +10,13 @@ use ring::hmac;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
-use crate::support::command::{run, run_with};
+use crate::support::command::{key, run, run_with};
 use crate::support::graph::{begin, ended, flow, node, save};
 use crate::support::server::{Server, answer};
 use crate::support::target::{Received, Target, reply};
 use crate::support::{eventually, pipeline, steady, step};
 
 const SECRET: (&str, &str) = ("JWT_SECRET", "a secret of more than thirty-two bytes");
-
-/// A key made by the command line, beside the server.
-async fn key(server: &Server, arguments: &[&str]) -> String {
-    let arguments = [&["key", "create", "test"][..], arguments].concat();
-    let made = run(server.data(), &arguments).await;
-    assert_eq!(made.code, Some(0), "{}", made.stderr);
-    made.stdout.trim().to_owned()
-}
 
 /// A token made by the command line.
 async fn token(server: &Server, arguments: &[&str]) -> String {
@@ -54,7 +46,7 @@ async fn with(
 async fn the_first_key_closes_the_server_at_once_and_for_good() {
     let server = Server::start().await;
     assert_eq!(server.get("/runs").await.0, 200, "a server of one's own asks nobody");
-    let key = key(&server, &["--role", "viewer"]).await;
+    let key = key(server.data(), &["--role", "viewer"]).await;
     for (path, shape) in [("/runs", "runs"), ("/api/v1/jobs", "jobs"), ("/?instanceId=x", "chains")]
     {
         let response = server.request(Method::GET, path).send().await.unwrap();
@@ -218,7 +210,7 @@ async fn signed_requests_need_no_key_and_others_do() {
     let secret = "s3cret-of-the-hook";
     let set = run_with(server.data(), &["secret", "set", "HOOK"], &[], secret).await;
     assert_eq!(set.code, Some(0), "{}", set.stderr);
-    let editor = key(&server, &["--role", "editor"]).await;
+    let editor = key(server.data(), &["--role", "editor"]).await;
     server.calls_with(&editor);
     let mut signed = echoing();
     let signature = json!({ "secret": "{{secrets.HOOK}}" });
@@ -369,8 +361,10 @@ async fn wrong_credentials_are_counted_and_right_ones_are_not() {
 #[tokio::test]
 async fn what_is_costly_is_counted_by_caller() {
     let server = Server::with(&[SECRET, ("WAYSTATION_COSTLY_PER_MINUTE", "3")]).await;
-    let (one, two) =
-        (token(&server, &["--role", "editor"]).await, key(&server, &["--role", "editor"]).await);
+    let (one, two) = (
+        token(&server, &["--role", "editor"]).await,
+        key(server.data(), &["--role", "editor"]).await,
+    );
     let test = async |credential: &str| {
         let request = server.request(Method::POST, "/api/v1/nodes/delay/test");
         let body = json!({ "config": { "duration": 0 }, "input": {} });

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use tokio::sync::watch;
 use tokio_tungstenite::tungstenite::{Error, Message};
 
-use crate::support::command::run;
+use crate::support::command::{key, run};
 use crate::support::graph::{begin, calls, ended, flow, gives, node, save, signal, until};
 use crate::support::server::{Server, answer};
 use crate::support::steady;
@@ -297,14 +297,14 @@ async fn who_may_not_come_in_any_more_may_not_stay_either() {
     let watched = format!("/ws/job/{job}");
     let anybody = socket(&server, &watched).await.unwrap();
 
-    let mine = key(&server, "first").await;
+    let mine = key(server.data(), &["--role", "editor"]).await;
     let asked = "1008 This server asks callers who they are by now";
     assert_eq!(heard(anybody).await.1, asked, "the first key asks those who are there already");
 
     let watching = socket(&server, &format!("{watched}?token={mine}")).await.unwrap();
     let path = format!("/api/v1/jobs/{job}/events?token={mine}");
     let streaming = open(&server, &path, None).await;
-    let other = key(&server, "other").await;
+    let other = key(server.data(), &["--role", "editor"]).await;
     let staying = socket(&server, &format!("{watched}?token={other}")).await.unwrap();
     let id = mine.split('_').nth(1).unwrap();
     assert_eq!(run(server.data(), &["key", "revoke", id]).await.code, Some(0));
@@ -314,13 +314,6 @@ async fn who_may_not_come_in_any_more_may_not_stay_either() {
     let cancel = server.request(Method::POST, &format!("/api/v1/jobs/{job}/cancel"));
     answer(cancel.header("x-api-key", &other)).await;
     assert_eq!(heard(staying).await.1, "1000 the run has ended", "others stay");
-}
-
-/// A key made beside the server.
-async fn key(server: &Server, name: &str) -> String {
-    let made = run(server.data(), &["key", "create", name, "--role", "editor"]).await;
-    assert_eq!(made.code, Some(0), "{}", made.stderr);
-    made.stdout.trim().to_owned()
 }
 
 #[tokio::test]

@@ -6,7 +6,7 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::{Value, json};
 
-use crate::support::command::{run, run_with};
+use crate::support::command::{key, run, run_with};
 use crate::support::graph::{flow, node};
 use crate::support::server::{Server, bytes_under};
 use crate::support::target::{Target, reply};
@@ -281,8 +281,7 @@ async fn canaries_in_every_place_show_up_nowhere() {
         let set = run_with(server.data(), &["secret", "set", name], &[], &value).await;
         assert_eq!(set.code, Some(0), "{}", set.stderr);
     }
-    let made = run(server.data(), &["key", "create", "k", "--role", "editor"]).await;
-    let key = made.stdout.trim().to_owned();
+    let key = key(server.data(), &["--role", "editor"]).await;
     server.calls_with(&key);
 
     let (mut all, mut ran) = (String::new(), 0);

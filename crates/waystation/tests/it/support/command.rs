@@ -24,6 +24,14 @@ pub(crate) async fn run(data: &Path, arguments: &[&str]) -> Ended {
     run_with(data, arguments, &[], "").await
 }
 
+/// A key made by the command line, beside the server.
+pub(crate) async fn key(data: &Path, arguments: &[&str]) -> String {
+    let arguments = [&["key", "create", "test"][..], arguments].concat();
+    let made = run(data, &arguments).await;
+    assert_eq!(made.code, Some(0), "{}", made.stderr);
+    made.stdout.trim().to_owned()
+}
+
 /// Runs a command to its end with settings and something on its standard input.
 pub(crate) async fn run_with(
     data: &Path,
