@@ -7,10 +7,14 @@ use std::time::Duration;
 
 use reqwest::header::{CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue};
 use reqwest::{Method, StatusCode};
+use serde_json::Value;
 use tokio::sync::{Notify, Semaphore, watch};
+use waystation_core::dialect::graph::event::{Event, Projector};
 use waystation_core::dialect::pipeline::notify::Notifier;
 use waystation_core::entry::{Entry, Fact};
 use waystation_core::error::Error;
+use waystation_core::plan::Dialect;
+use waystation_core::program::Program;
 
 use super::signature::{ID_HEADER, SIGNATURE_HEADER, SigningKey, TIMESTAMP_HEADER};
 use crate::driver::plans::Plans;
@@ -258,9 +262,9 @@ impl Office {
         let Some(row) = self.store.run(run).await? else { return Ok(None) };
         let definition = self.plans.stored(&*self.store, &row.plan).await?;
         let Some(url) = definition.program.plan.webhook_url.clone() else { return Ok(None) };
-        let notifier = Notifier::new(Arc::clone(&definition.program), &run.to_string());
+        let words = Words::of(&definition.program, run);
         let parcels = VecDeque::new();
-        Ok(Some(Round { url, notifier, cursor, folded: 0, parcels, ended: false }))
+        Ok(Some(Round { url, words, cursor, folded: 0, parcels, ended: false }))
     }
 
     async fn post(&self, url: &str, parcel: &Parcel) -> Result<(), Refusal> {
@@ -341,14 +345,43 @@ impl Office {
 /// A courier's work on one run.
 struct Round {
     url: String,
-    notifier: Notifier,
+    words: Words,
     cursor: Cursor,
-    /// Entries that the notifier has seen.
+    /// Entries that are put into words.
     folded: u32,
     /// Notifications that are not delivered, in order.
     parcels: VecDeque<Parcel>,
     /// Whether the journal has its last entry.
     ended: bool,
+}
+
+/// How a run is told.
+enum Words {
+    /// A pipeline's own notifications, which its receivers know.
+    Pipeline(Notifier),
+    /// The events that sockets and streams carry too.
+    Events(Projector),
+}
+
+impl Words {
+    fn of(program: &Arc<Program>, run: RunId) -> Words {
+        let (program, run) = (Arc::clone(program), run.to_string());
+        match program.plan.dialect {
+            Dialect::Pipeline => Words::Pipeline(Notifier::new(program, &run)),
+            Dialect::Graph | Dialect::Instructions => Words::Events(Projector::new(program, &run)),
+        }
+    }
+
+    fn fold(&mut self, entry: &Entry) -> Vec<Value> {
+        match self {
+            Words::Pipeline(notifier) => notifier.fold(entry),
+            Words::Events(projector) => {
+                let mut events = Vec::new();
+                projector.apply(entry, &mut events);
+                events.iter().map(Event::to_json).collect()
+            }
+        }
+    }
 }
 
 /// One notification on its way.
@@ -372,7 +405,7 @@ impl Round {
             let seq = self.folded;
             self.folded += 1;
             self.ended |= matches!(entry.fact, Fact::RunFinished { .. });
-            let notifications = self.notifier.fold(entry);
+            let notifications = self.words.fold(entry);
             if seq < self.cursor.next_seq {
                 continue;
             }

@@ -9,10 +9,10 @@ use tokio::sync::watch;
 use tokio_tungstenite::tungstenite::{Error, Message};
 
 use crate::support::command::{key, run};
-use crate::support::graph::{begin, calls, ended, flow, gives, node, save, signal, until};
+use crate::support::graph::{begin, calls, ended, flow, gives, graph, node, save, signal, until};
 use crate::support::server::{Server, answer};
-use crate::support::steady;
-use crate::support::target::{Target, reply};
+use crate::support::target::{Received, Target, reply};
+use crate::support::{eventually, free_port, steady};
 
 async fn streamed(server: &Server, path: &str, after: Option<&str>, most: usize) -> Vec<Value> {
     read(open(server, path, after).await, most).await
@@ -314,6 +314,39 @@ async fn who_may_not_come_in_any_more_may_not_stay_either() {
     let cancel = server.request(Method::POST, &format!("/api/v1/jobs/{job}/cancel"));
     answer(cancel.header("x-api-key", &other)).await;
     assert_eq!(heard(staying).await.1, "1000 the run has ended", "others stay");
+}
+
+#[tokio::test]
+async fn a_receiver_gets_the_same_events_through_a_restart() {
+    let mut server = Server::start().await;
+    let port = free_port();
+    let (_target, mut definition) = eventful().await;
+    let each = json!({ "items": [1, 2], "body": graph(&[gives("inner", "{{item}}")], &[]) });
+    definition["nodes"].as_array_mut().unwrap().push(node("each", "foreach", each));
+    let receiver = format!("http://127.0.0.1:{port}/hook");
+    definition["settings"] = json!({ "notifications": { "webhook_url": receiver } });
+    let workflow = save(&server, &definition).await;
+    let job = begin(&server, &workflow, &json!({})).await;
+    ended(&server, &job).await;
+    eventually("the failure shows", async || {
+        let (_, detail) = server.get(&format!("/runs/{job}")).await;
+        (detail["webhook"]["state"] == "retrying").then_some(())
+    })
+    .await;
+    server.stop().await;
+    let server = server.again().await;
+    let receiver = Target::start_at(port, async |_, _| reply(200, "")).await;
+    eventually("all is delivered", async || {
+        let (_, detail) = server.get(&format!("/runs/{job}")).await;
+        (detail["webhook"]["state"] == "delivered").then_some(())
+    })
+    .await;
+    let mut told = receiver.received();
+    told.dedup_by_key(|one| one.header("webhook-id").to_owned());
+    let told: Vec<Value> = told.iter().map(Received::json).collect();
+    let path = format!("/api/v1/jobs/{job}/events");
+    let events = streamed(&server, &path, None, usize::MAX).await;
+    assert_eq!(told, without_sse(&events), "those of the job, and none of its items");
 }
 
 #[tokio::test]

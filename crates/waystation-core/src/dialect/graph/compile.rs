@@ -64,7 +64,9 @@ pub fn compile(
         issues,
     };
     compiler.check_variables();
-    let (plan, _) = compiler.plan(&definition.graph, &[]);
+    let (mut plan, _) = compiler.plan(&definition.graph, &[]);
+    // Of the whole plan only: what becomes of items is told by the run around them.
+    plan.webhook_url = definition.settings.webhook_url.clone();
     let (Issues { errors, warnings, .. }, secrets) = (compiler.issues, compiler.secrets);
     if errors.is_empty() {
         Ok(Compiled { definition, plan, warnings, secrets })
@@ -457,7 +459,7 @@ impl<'d> Compiler<'d> {
     }
 
     fn empty_plan(&self) -> Plan {
-        let settings = self.definition.settings;
+        let settings = &self.definition.settings;
         Plan {
             format: PLAN_FORMAT,
             dialect: Dialect::Graph,

@@ -2,6 +2,7 @@
 
 use serde_json::{Map, Value};
 
+use super::super::definition::{is_deeper, is_web_address};
 use super::issue::{Issue, Issues, Place};
 use super::trigger::{self, Trigger};
 use crate::limits::{BUDGET_USD, DEFINITION_DEPTH, EDGES_PER_PLAN, NAME_BYTES, TIMEOUT_MS_MAX};
@@ -80,7 +81,7 @@ pub struct Label {
 }
 
 /// How runs proceed.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct Settings {
     /// How long a run may take.
     pub timeout_ms: Option<u64>,
@@ -88,11 +89,18 @@ pub struct Settings {
     pub on_failure: OnFailure,
     /// What a run may spend on models.
     pub budget: Budget,
+    /// Where a run's events are sent.
+    pub webhook_url: Option<String>,
 }
 
 impl Default for Settings {
     fn default() -> Settings {
-        Settings { timeout_ms: None, on_failure: OnFailure::Stop, budget: Budget::default() }
+        Settings {
+            timeout_ms: None,
+            on_failure: OnFailure::Stop,
+            budget: Budget::default(),
+            webhook_url: None,
+        }
     }
 }
 
@@ -104,7 +112,7 @@ impl Definition {
             issues.error(Issue::new(root, "a definition is a JSON object"));
             return Definition::default();
         };
-        if super::super::definition::is_deeper(source, DEFINITION_DEPTH) {
+        if is_deeper(source, DEFINITION_DEPTH) {
             let text = format!("values may be nested {DEFINITION_DEPTH} levels deep at most");
             issues.error(Issue::new(root, text));
             return Definition::default();
@@ -345,6 +353,7 @@ impl Settings {
                 "timeout" => settings.timeout_ms = timeout(value, place, issues),
                 "on_error" => settings.on_failure = on_error(value, place, issues),
                 "budget_usd" | "budget_tokens" => settings.spend(name, value, place, issues),
+                "notifications" => settings.webhook_url = webhook_url(value, &place, issues),
                 _ => issues.warn(place, "has no effect: no such setting"),
             }
         }
@@ -370,6 +379,23 @@ fn timeout(value: &Value, place: Place, issues: &mut Issues) -> Option<u64> {
         issues.error(Issue::new(place, text));
     }
     fits.map(|ms| ms as u64)
+}
+
+fn webhook_url(value: &Value, place: &Place, issues: &mut Issues) -> Option<String> {
+    let Value::Object(fields) = value else {
+        issues.error(Issue::new(place.clone(), "must be an object"));
+        return None;
+    };
+    for name in fields.keys().filter(|name| *name != "webhook_url") {
+        issues.warn(place.field(name), "has no effect: no such setting");
+    }
+    let url = fields.get("webhook_url").filter(|url| !url.is_null() && *url != "")?;
+    let usable = url.as_str().filter(|url| is_web_address(url) && !url.contains("{{"));
+    if usable.is_none() {
+        let text = "must be an http or https URL, or a path on this server, without a template";
+        issues.error(Issue::new(place.field("webhook_url"), text));
+    }
+    usable.map(str::to_owned)
 }
 
 fn on_error(value: &Value, place: Place, issues: &mut Issues) -> OnFailure {

@@ -164,6 +164,33 @@ fn settings_may_name_nodes_and_edges_where_ports_lead() {
     assert!(warnings(&nowhere).contains("the branch true ends here at run time"));
 }
 
+#[test]
+fn events_are_sent_to_an_address_on_the_web_or_on_this_server() {
+    let told = |notifications: Value| {
+        let mut source = flow(vec![work("a", json!({}))], json!([]));
+        source["settings"] = json!({ "notifications": notifications });
+        source
+    };
+    for (url, expected) in [
+        (json!("https://a.test/hook"), Some("https://a.test/hook")),
+        (json!("/hooks/mine"), Some("/hooks/mine")),
+        (json!(""), None),
+        (json!(null), None),
+    ] {
+        let compiled = read(&told(json!({ "webhook_url": url }))).expect("an address");
+        assert_eq!(compiled.plan.webhook_url.as_deref(), expected);
+    }
+    for url in [json!("ftp://a.test"), json!("//a.test/"), json!("http://{{host}}/"), json!(1)] {
+        let problems = read(&told(json!({ "webhook_url": url }))).unwrap_err();
+        let text = "settings.notifications.webhook_url: must be an http or https URL";
+        assert!(problems.starts_with(text), "{problems}");
+    }
+    let problems = read(&told(json!("https://a.test"))).unwrap_err();
+    assert_eq!(problems, "settings.notifications: must be an object");
+    let text = warnings(&told(json!({ "email": "a@a.test" })));
+    assert_eq!(text, "settings.notifications.email: has no effect: no such setting");
+}
+
 /// Every hint compares a name with all others.
 #[test]
 fn so_many_mistakes_get_a_hint_and_no_more() {

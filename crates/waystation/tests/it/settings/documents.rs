@@ -4,6 +4,7 @@ use serde_json::{Value, json};
 
 use super::row::{Row, Table, row, table};
 use super::schema::DOCUMENT;
+use super::stage::CLOSED_PORT;
 use crate::support::graph::{flow, gives, node};
 
 pub(super) fn tables() -> Vec<Table> {
@@ -88,6 +89,9 @@ fn rows_of_runs() -> Vec<Row> {
             json!({ "prompt": format!("Ask {id}"), "model": "fake", "provider": "openrouter" });
         node(id, "llm", config)
     };
+    // A receiver that is not there, so that what it is told, and when, does not matter.
+    let closed = format!("http://127.0.0.1:{CLOSED_PORT}/");
+    let tells = |url: &str| runs(json!({ "notifications": { "webhook_url": url } }));
     let spends = || json!({ "nodes": [asks("first"), asks("node")] });
     vec![
         row("settings", runs(json!({ "on_error": "continue" }))).on(fails()),
@@ -103,5 +107,6 @@ fn rows_of_runs() -> Vec<Row> {
         row("settings.budget_tokens", runs(json!({ "budget_tokens": 1 })))
             .on(spends())
             .on(runs(json!({ "budget_tokens": 10_000 }))),
+        row("settings.notifications.webhook_url", tells(&closed)).on(tells("")),
     ]
 }

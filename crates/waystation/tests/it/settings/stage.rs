@@ -208,6 +208,12 @@ impl Stage {
             "status": job["status"], "result": job["result"], "error": job["error"],
             "workflow_name": listed["items"][0]["workflow_name"],
         });
+        let webhook = eventually("the webhook has been tried", async || {
+            let path = format!("/runs/{}", job["id"].as_str().unwrap());
+            let state = server.get(&path).await.1["webhook"]["state"].clone();
+            (state != "active").then_some(state)
+        });
+        put(seen, "webhook", webhook.await.as_str().map(Value::from).into_iter().collect());
         seen["shown"] = json!({ "description": shown["description"], "status": shown["status"] });
         put(
             seen,
