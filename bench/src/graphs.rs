@@ -2,30 +2,26 @@
 
 use std::fmt::Write;
 use std::net::{Ipv4Addr, SocketAddr};
-use std::path::{Path, PathBuf};
-use std::process::Command;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Result, ensure};
 use axum::Router;
 use axum::extract::{Path as UrlPath, State};
 use axum::routing::post;
-use reqwest::Client;
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
 use tokio::task::JoinSet;
 
+use crate::api::{POLL, Place, begin, get_json, mebibytes, save, until_ended};
 use crate::client::{Connection, Request};
-use crate::process::{Server, free_address};
+use crate::process::free_address;
 
 /// Items under way at once.
 const LIMIT: usize = 50;
 /// How long the service of an item takes.
 const CALL_TAKES: Duration = Duration::from_millis(20);
-/// The pause between two looks at a job or at a server's memory.
-const POLL: Duration = Duration::from_millis(100);
 /// Connections that begin runs.
 const CONNECTIONS: usize = 64;
 /// Calls of a program.
@@ -42,12 +38,6 @@ pub(crate) struct Amounts {
     sleepers: usize,
 }
 
-/// Where the engine is, and where its data may lie.
-pub(crate) struct Place<'a> {
-    pub(crate) engine: PathBuf,
-    pub(crate) data: &'a Path,
-}
-
 /// Measures all three; a section of the report.
 pub(crate) async fn measure(place: &Place<'_>, amounts: &Amounts) -> Result<String> {
     // It fails only where there is one already.
@@ -57,16 +47,6 @@ pub(crate) async fn measure(place: &Place<'_>, amounts: &Amounts) -> Result<Stri
     programs(place, &mut out).await?;
     sleepers(place, amounts.sleepers, &mut out).await?;
     Ok(out)
-}
-
-impl Place<'_> {
-    /// The engine on a directory of data.
-    fn start(&self, data: &Path, address: SocketAddr) -> Result<Server> {
-        let mut command = Command::new(&self.engine);
-        command.args(["serve", "--host", &address.ip().to_string()]);
-        command.args(["--port", &address.port().to_string(), "--data"]).arg(data);
-        Server::start(command, address, &data.join("server.log"))
-    }
 }
 
 /// What the service of the items has seen.
@@ -129,9 +109,8 @@ async fn items(place: &Place<'_>, count: usize, out: &mut String) -> Result<()> 
         "items": "{{input.items}}", "concurrency": LIMIT, "body": { "nodes": [call] } } });
     let workflow = save(address, &json!({ "name": "Items", "nodes": [each] })).await?;
     let began = Instant::now();
-    let input = json!({ "input_data": { "items": (0..count).collect::<Vec<_>>() } });
-    let job = post_json(address, &format!("/api/v1/workflows/{workflow}/execute"), &input).await?;
-    let job = job["id"].as_str().context("no id of a job")?.to_owned();
+    let input = json!({ "items": (0..count).collect::<Vec<_>>() });
+    let job = begin(address, &workflow, &input).await?;
     let mut halves = Vec::new();
     while calls.count() < count / 2 {
         halves.push(server.usage()?.resident_bytes);
@@ -176,11 +155,9 @@ async fn programs(place: &Place<'_>, out: &mut String) -> Result<()> {
         let each = json!({ "id": "each", "type": "foreach", "config": {
             "items": "{{input.items}}", "concurrency": LIMIT, "body": { "nodes": [call] } } });
         let workflow = save(address, &json!({ "name": language, "nodes": [each] })).await?;
-        let input = json!({ "input_data": { "items": vec![0; PROGRAMS] } });
         let began = Instant::now();
-        let path = format!("/api/v1/workflows/{workflow}/execute");
-        let job = post_json(address, &path, &input).await?;
-        until_ended(address, job["id"].as_str().context("no id of a job")?).await?;
+        let job = begin(address, &workflow, &json!({ "items": vec![0; PROGRAMS] })).await?;
+        until_ended(address, &job).await?;
         let took = began.elapsed().as_secs_f64();
         writeln!(
             out,
@@ -252,38 +229,4 @@ async fn begin_runs(
         ensure!(answer.status == 202, "a run was answered with {}", answer.status);
     }
     Ok(())
-}
-
-async fn save(address: SocketAddr, workflow: &Value) -> Result<String> {
-    let saved = post_json(address, "/api/v1/workflows", workflow).await?;
-    Ok(saved["id"].as_str().with_context(|| format!("not saved: {saved}"))?.to_owned())
-}
-
-async fn until_ended(address: SocketAddr, job: &str) -> Result<()> {
-    loop {
-        let list = get_json(address, "/api/v1/jobs?limit=1").await?;
-        let item = &list["items"][0];
-        ensure!(item["id"] == job, "another job: {item}");
-        match item["status"].as_str() {
-            Some("running") => tokio::time::sleep(POLL).await,
-            Some("completed") => return Ok(()),
-            _ => anyhow::bail!("the job did not complete: {item}"),
-        }
-    }
-}
-
-async fn post_json(address: SocketAddr, path: &str, body: &Value) -> Result<Value> {
-    let url = format!("http://{address}{path}");
-    Ok(serde_json::from_str(
-        &Client::new().post(url).body(body.to_string()).send().await?.text().await?,
-    )?)
-}
-
-async fn get_json(address: SocketAddr, path: &str) -> Result<Value> {
-    let url = format!("http://{address}{path}");
-    Ok(serde_json::from_str(&Client::new().get(url).send().await?.text().await?)?)
-}
-
-fn mebibytes(bytes: u64) -> f64 {
-    bytes as f64 / 1_048_576.0
 }

@@ -1,6 +1,7 @@
 //! Loads Waystation and the ceilings beside it, and reports how they compare.
 
 mod answer;
+mod api;
 mod append_cost;
 mod cached_answer;
 mod ceiling;
@@ -14,6 +15,7 @@ mod histogram;
 mod journal;
 mod lists;
 mod machine;
+mod onlooker;
 mod process;
 mod report;
 mod round;
@@ -23,6 +25,7 @@ mod target;
 mod trace;
 mod verdict;
 mod watched;
+mod watchers;
 mod workload;
 
 use std::fs::File;
@@ -95,6 +98,30 @@ enum Command {
         data: PathBuf,
         #[command(flatten)]
         amounts: graphs::Amounts,
+    },
+    /// Measures thousands of clients that watch one job. Needs two cores and `taskset`.
+    Watchers {
+        /// The engine's program; by default the one beside this program.
+        #[arg(long)]
+        server: Option<PathBuf>,
+        /// A directory on the disk to measure; databases are made in it and removed.
+        #[arg(long, default_value = ".")]
+        data: PathBuf,
+        #[command(flatten)]
+        amounts: watchers::Amounts,
+    },
+    /// Watches a job; the benchmark starts it.
+    #[command(hide = true)]
+    Onlookers {
+        /// Where the server listens.
+        #[arg(long)]
+        address: SocketAddr,
+        /// The job.
+        #[arg(long)]
+        job: String,
+        /// How many watch it.
+        #[arg(long)]
+        clients: usize,
     },
     /// Serves ceiling (a); the benchmark starts it.
     #[command(hide = true)]
@@ -187,10 +214,19 @@ fn main() -> Result<()> {
             Ok(io::stdout().lock().write_all(section.as_bytes())?)
         }
         Command::Graphs { server, data, amounts } => {
-            let place = graphs::Place { engine: engine_beside(server)?, data: &data };
+            let place = api::Place { engine: engine_beside(server)?, data: &data };
             let runtime = tokio::runtime::Runtime::new()?;
             let section = runtime.block_on(graphs::measure(&place, &amounts))?;
             Ok(io::stdout().lock().write_all(section.as_bytes())?)
+        }
+        Command::Watchers { server, data, amounts } => {
+            let place = api::Place { engine: engine_beside(server)?, data: &data };
+            let runtime = tokio::runtime::Runtime::new()?;
+            let section = runtime.block_on(watchers::measure(&place, &amounts))?;
+            Ok(io::stdout().lock().write_all(section.as_bytes())?)
+        }
+        Command::Onlookers { address, job, clients } => {
+            on_one_thread(onlooker::run(address, &job, clients))
         }
         Command::CeilingA(ceiling) => serve_ceiling(&ceiling, Work::OneWrite),
         Command::CeilingB { ceiling, service } => serve_ceiling(&ceiling, Work::Calls { service }),
@@ -220,7 +256,7 @@ fn all(
     let costs = engine_cost::all(&settings.data)?;
     let outcome = on_one_thread(suite::run(&mut bench, settings.connections, rounds))?;
     let chains = on_one_thread(chain_report::measure(&bench, settings.connections))?;
-    let place = graphs::Place { engine: bench.engine.clone(), data: &settings.data };
+    let place = api::Place { engine: bench.engine.clone(), data: &settings.data };
     let graphs = tokio::runtime::Runtime::new()?.block_on(graphs::measure(&place, amounts))?;
     let lists =
         tokio::runtime::Runtime::new()?.block_on(lists::measure(&settings.data, filling))?;
