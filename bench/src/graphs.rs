@@ -40,8 +40,6 @@ pub(crate) struct Amounts {
 
 /// Measures all three; a section of the report.
 pub(crate) async fn measure(place: &Place<'_>, amounts: &Amounts) -> Result<String> {
-    // It fails only where there is one already.
-    let _ = rustls::crypto::ring::default_provider().install_default();
     let mut out = String::from("## Graphs\n\n| what | measured |\n| --- | --- |\n");
     items(place, amounts.items, &mut out).await?;
     programs(place, &mut out).await?;

@@ -196,6 +196,8 @@ struct CeilingArguments {
 }
 
 fn main() -> Result<()> {
+    // It fails only where there is one already.
+    let _ = rustls::crypto::ring::default_provider().install_default();
     match Arguments::parse().command {
         Command::All { settings, rounds, amounts, filling, output } => {
             ensure!(rounds > 0, "at least one round");
