@@ -10,6 +10,7 @@ mod chains;
 mod client;
 mod disk;
 mod engine_cost;
+mod faults;
 mod graphs;
 mod histogram;
 mod journal;
@@ -109,6 +110,17 @@ enum Command {
         data: PathBuf,
         #[command(flatten)]
         amounts: watchers::Amounts,
+    },
+    /// Loads the engine at 80% of its peak while things go wrong. Needs `redis-server`.
+    Faults {
+        /// The engine's program; by default the one beside this program.
+        #[arg(long)]
+        server: Option<PathBuf>,
+        /// A directory on the disk to measure; databases are made in it and removed.
+        #[arg(long, default_value = ".")]
+        data: PathBuf,
+        #[command(flatten)]
+        amounts: faults::Amounts,
     },
     /// Watches a job; the benchmark starts it.
     #[command(hide = true)]
@@ -227,8 +239,14 @@ fn main() -> Result<()> {
             let section = runtime.block_on(watchers::measure(&place, &amounts))?;
             Ok(io::stdout().lock().write_all(section.as_bytes())?)
         }
+        Command::Faults { server, data, amounts } => {
+            let place = api::Place { engine: engine_beside(server)?, data: &data };
+            let runtime = tokio::runtime::Runtime::new()?;
+            let section = runtime.block_on(faults::measure(&place, &amounts))?;
+            Ok(io::stdout().lock().write_all(section.as_bytes())?)
+        }
         Command::Onlookers { address, job, clients } => {
-            on_one_thread(onlooker::run(address, &job, clients))
+            on_one_thread(onlooker::run(address, &job, clients, &mut io::stdout()))
         }
         Command::CeilingA(ceiling) => serve_ceiling(&ceiling, Work::OneWrite),
         Command::CeilingB { ceiling, service } => serve_ceiling(&ceiling, Work::Calls { service }),

@@ -18,7 +18,12 @@ const LAST: &[u8] = b"workflow_cancelled";
 const READ_BYTES: usize = 4 << 10;
 
 /// Watches until the job is cancelled.
-pub(crate) async fn run(address: SocketAddr, job: &str, clients: usize) -> Result<()> {
+pub(crate) async fn run(
+    address: SocketAddr,
+    job: &str,
+    clients: usize,
+    out: &mut impl Write,
+) -> Result<()> {
     let (first, mut heard) = mpsc::channel(clients.max(1));
     let mut watching = JoinSet::new();
     for client in 0..clients {
@@ -30,7 +35,8 @@ pub(crate) async fn run(address: SocketAddr, job: &str, clients: usize) -> Resul
     for _ in 0..clients {
         heard.recv().await.context("a client has heard nothing")?;
     }
-    println!("ready");
+    writeln!(out, "ready")?;
+    out.flush()?;
     let mut events = Vec::with_capacity(clients);
     while let Some(client) = watching.join_next().await {
         events.push(client??);
@@ -38,8 +44,8 @@ pub(crate) async fn run(address: SocketAddr, job: &str, clients: usize) -> Resul
     events.sort_unstable();
     let (least, most) = (events.first().copied(), events.last().copied());
     ensure!(least == most, "some heard {least:?} events, some {most:?}");
-    println!("{}", least.unwrap_or_default());
-    Ok(std::io::stdout().flush()?)
+    writeln!(out, "{}", least.unwrap_or_default())?;
+    Ok(out.flush()?)
 }
 
 fn request(job: &str, is_socket: bool) -> String {

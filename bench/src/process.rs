@@ -54,6 +54,11 @@ impl Server {
         self.child.id()
     }
 
+    /// Whether it has not ended.
+    pub(crate) fn is_running(&mut self) -> bool {
+        self.child.try_wait().is_ok_and(|status| status.is_none())
+    }
+
     /// What it has used so far.
     pub(crate) fn usage(&self) -> Result<Usage> {
         Usage::of(&self.id().to_string())
@@ -83,6 +88,8 @@ pub(crate) struct Usage {
     pub(crate) written_bytes: u64,
     /// Memory resident now.
     pub(crate) resident_bytes: u64,
+    /// The part of it that is the program's own, and no file's.
+    pub(crate) own_bytes: u64,
     /// The most memory that was ever resident.
     pub(crate) resident_bytes_max: u64,
 }
@@ -103,6 +110,7 @@ impl Usage {
             cpu: cpu_time(&read("stat")?)?,
             written_bytes: field(&io, "write_bytes:")?,
             resident_bytes: field(&status, "VmRSS:")? * 1024,
+            own_bytes: field(&status, "RssAnon:")? * 1024,
             resident_bytes_max: field(&status, "VmHWM:")? * 1024,
         })
     }

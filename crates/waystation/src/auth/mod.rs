@@ -116,6 +116,11 @@ impl Auth {
         self.tokens.is_some() || self.keys.as_ref().is_some_and(Keys::are_used)
     }
 
+    /// Whether parts are named as open where everything is.
+    pub fn opens_in_vain(&self) -> bool {
+        !self.is_on() && !self.open.is_empty()
+    }
+
     /// Whether everybody may use it.
     pub fn is_open(&self, api: Api) -> bool {
         !self.is_on() || self.open.contains(&api)

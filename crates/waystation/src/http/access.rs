@@ -4,11 +4,12 @@ use std::future::pending;
 use std::net::IpAddr;
 use std::num::NonZeroU32;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use axum::extract::{FromRequestParts, MatchedPath, RawPathParams, Request, State};
 use axum::http::request::Parts;
-use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
+use axum::http::{HeaderMap, HeaderValue, StatusCode, Uri, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use governor::clock::{Clock, DefaultClock};
@@ -37,7 +38,7 @@ const QUERY_NAME: &str = "token";
 const CREDENTIAL_BYTES_MAX: usize = crate::auth::token::TOKEN_BYTES_MAX;
 /// Wrong credentials that an address may show in a row, and how many more a minute.
 const FAILURES: NonZeroU32 = NonZeroU32::new(30).unwrap();
-/// Callers that are told apart; beyond that many, those who have been quiet are forgotten.
+/// Callers that are told apart at least; beyond that many, those who have been quiet are forgotten.
 const CALLERS_MAX: usize = 10_000;
 
 /// Those who may come in, and by which routes.
@@ -57,21 +58,29 @@ pub(super) struct Door {
 }
 
 /// Counts what callers do.
-pub(super) struct Meter<K: std::hash::Hash + Eq + Clone>(DefaultKeyedRateLimiter<K>);
+pub(super) struct Meter<K: std::hash::Hash + Eq + Clone> {
+    limiter: DefaultKeyedRateLimiter<K>,
+    /// So many callers are told apart until those who have been quiet are looked for.
+    sweep_at: AtomicUsize,
+}
 
 impl<K: std::hash::Hash + Eq + Clone> Meter<K> {
     /// So many a minute, all at once if need be.
     pub(super) fn per_minute(count: NonZeroU32) -> Meter<K> {
-        Meter(RateLimiter::keyed(Quota::per_minute(count)))
+        let limiter = RateLimiter::keyed(Quota::per_minute(count));
+        Meter { limiter, sweep_at: AtomicUsize::new(CALLERS_MAX) }
     }
 
     /// Counts one more; where it is too many, tells how long to wait.
     fn count(&self, key: &K) -> Result<(), Duration> {
-        if self.0.len() > CALLERS_MAX {
-            self.0.retain_recent();
+        if self.limiter.len() > self.sweep_at.load(Ordering::Relaxed) {
+            self.limiter.retain_recent();
+            // A sweep looks at all of them, and so is due again only when they have doubled.
+            let next = CALLERS_MAX.max(2 * self.limiter.len());
+            self.sweep_at.store(next, Ordering::Relaxed);
         }
         let clock = DefaultClock::default();
-        self.0.check_key(key).map_err(|until| until.wait_time_from(clock.now()))
+        self.limiter.check_key(key).map_err(|until| until.wait_time_from(clock.now()))
     }
 }
 
@@ -149,8 +158,14 @@ pub(super) async fn check(State(door): State<Arc<Door>>, request: Request, next:
     let (mut parts, body) = request.into_parts();
     match door.admit(&mut parts).await {
         Ok(caller) => {
+            let unproven =
+                caller.principal.is_none().then(|| (door.address(&parts), parts.uri.clone()));
             parts.extensions.insert(caller);
-            next.run(Request::from_parts(parts, body)).await
+            let response = next.run(Request::from_parts(parts, body)).await;
+            match unproven.filter(|_| response.status() == StatusCode::UNAUTHORIZED) {
+                Some((address, uri)) => door.unproven(address, &uri).unwrap_or(response),
+                None => response,
+            }
         }
         Err(refusal) => refusal.reply(parts.uri.path()),
     }
@@ -240,11 +255,17 @@ impl Door {
 
     /// Counts a wrong credential against the address that it came from.
     fn failed(&self, parts: &Parts, why: &'static str) -> Refusal {
-        let Some(address) = self.address(parts) else { return Refusal::Unknown(why) };
-        match self.failures.count(&address) {
-            Ok(()) => Refusal::Unknown(why),
-            Err(wait) => Refusal::TooOften("Too many wrong credentials from this address", wait),
-        }
+        self.count_failure(self.address(parts)).unwrap_or(Refusal::Unknown(why))
+    }
+
+    /// What a request gets that was to prove itself and did not, where its address has sent too many such.
+    fn unproven(&self, address: Option<IpAddr>, uri: &Uri) -> Option<Response> {
+        Some(self.count_failure(address)?.reply(uri.path()))
+    }
+
+    fn count_failure(&self, address: Option<IpAddr>) -> Option<Refusal> {
+        let wait = self.failures.count(&address?).err()?;
+        Some(Refusal::TooOften("Too many wrong credentials from this address", wait))
     }
 
     fn address(&self, parts: &Parts) -> Option<IpAddr> {
@@ -393,4 +414,20 @@ fn sentence(text: &str) -> String {
     let mut letters = text.chars();
     let first = letters.next().map(|letter| letter.to_ascii_uppercase());
     first.into_iter().chain(letters).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn many_callers_are_told_apart_and_swept_seldom() {
+        let meter: Meter<u32> = Meter::per_minute(NonZeroU32::MIN);
+        for caller in 0..=CALLERS_MAX as u32 + 1 {
+            assert!(meter.count(&caller).is_ok());
+        }
+        // None of them has been quiet for long enough, and none is forgotten.
+        assert!(meter.count(&0).is_err());
+        assert!(meter.sweep_at.load(Ordering::Relaxed) > 2 * CALLERS_MAX);
+    }
 }

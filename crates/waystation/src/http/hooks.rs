@@ -48,7 +48,11 @@ async fn call(
     let unknown = || Error::new(Code::NotFound, format!("There is no hook at /hooks/{path}"));
     let path = path.trim_end_matches('/');
     let row = context.app.engine.store().hook(path).await.map_err(Error::from)?;
-    let row = row.filter(|row| row.enabled).ok_or_else(unknown)?;
+    let Some(row) = row.filter(|row| row.enabled) else {
+        // Who may not begin anything does not learn either what there is.
+        caller.ask_for(Role::Runner)?;
+        return Err(unknown().into());
+    };
     let hook = triggers::hook_of(&row)?;
     if hook.signature.is_none() {
         caller.ask_for(Role::Runner)?;
@@ -58,7 +62,10 @@ async fn call(
         let text = format!("This hook takes {}", hook.methods.join(", "));
         return Err(Detail::Plain(StatusCode::METHOD_NOT_ALLOWED, text, None));
     }
-    // Nobody makes this server read what nothing waits for.
+    // Nobody makes this server read what nothing waits for, or what nobody has signed.
+    if !is_signed(&hook, &headers) {
+        verify(&context, &hook, &headers, &[])?;
+    }
     let body = Body::of(request, context.app.body_bytes_max).await;
     let text = body.text()?;
     verify(&context, &hook, &headers, text.as_bytes())?;
@@ -71,6 +78,14 @@ async fn call(
     });
     let claim = delivery(&headers, &row, &hook, text);
     begin(&context, &caller, (&row, &hook), input, claim).await
+}
+
+/// Whether there is a signature at all, where there has to be one.
+fn is_signed(hook: &Hook, headers: &HeaderMap) -> bool {
+    hook.signature.as_ref().is_none_or(|signed| match signed.is_standard {
+        true => headers.contains_key(signature::SIGNATURE_HEADER),
+        false => headers.contains_key(&signed.header),
+    })
 }
 
 /// Checks that the call comes from somebody with the secret.

@@ -225,12 +225,23 @@ async fn signed_requests_need_no_key_and_others_do() {
     let made = hmac::sign(&hmac::Key::new(hmac::HMAC_SHA256, secret.as_bytes()), b"{}");
     let hex: String = made.as_ref().iter().map(|byte| format!("{byte:02x}")).collect();
     let call = |path: &str| server.request(Method::POST, path).body("{}");
-    let signed = call("/hooks/signed").header("x-hub-signature-256", format!("sha256={hex}"));
-    let (status, body) = answer(signed).await;
+    let signed = |signature: &str| {
+        let value = format!("sha256={signature}");
+        answer(call("/hooks/signed").header("x-hub-signature-256", value))
+    };
+    let (status, body) = signed(&hex).await;
     assert_eq!(status, 202, "{body}");
     assert_eq!(answer(call("/hooks/signed")).await.0, 401);
     assert_eq!(answer(call("/hooks/plain")).await.0, 401);
     assert_eq!(answer(call("/api/workflows/webhook")).await.0, 401);
+    assert_eq!(answer(call("/hooks/none")).await.0, 401, "nobody learns what there is");
+    let mut wrong = Vec::new();
+    while wrong.last() != Some(&429) {
+        wrong.push(signed("00").await.0);
+        assert!(wrong.len() < 100, "wrong signatures are counted");
+    }
+    assert!(wrong[..wrong.len() - 1].iter().all(|status| *status == 401), "{wrong:?}");
+    assert_eq!(signed(&hex).await.0, 202, "and right ones are still taken");
 }
 
 #[tokio::test]

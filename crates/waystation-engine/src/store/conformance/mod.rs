@@ -479,6 +479,8 @@ async fn notifications_are_kept_once(store: &impl Store) {
         assert!(store.put_progress(progress(id, workflow, received)).await.unwrap());
     }
     assert!(!store.put_progress(progress("1", "v", 9)).await.unwrap());
+    let elsewhere = Progress { namespace: "o".into(), ..progress("1", "w", 9) };
+    assert!(store.put_progress(elsewhere).await.unwrap(), "an id is known in its namespace");
     let all = [progress("2", "w", 5), progress("1", "w", 6), progress("4", "w", 8)];
     assert_eq!(store.progress("n", "w", 9).await.unwrap(), all);
     assert_eq!(store.progress("n", "w", 2).await.unwrap(), all[1..]);

@@ -485,7 +485,8 @@ impl Store for MemoryStore {
 
     async fn put_progress(&self, progress: Progress) -> Result<bool> {
         let mut state = self.state();
-        if state.progress.iter().any(|known| known.webhook_id == progress.webhook_id) {
+        let name = |progress: &Progress| (progress.namespace.clone(), progress.webhook_id.clone());
+        if state.progress.iter().any(|known| name(known) == name(&progress)) {
             return Ok(false);
         }
         state.progress.push(progress);

@@ -15,6 +15,7 @@ const MIGRATIONS: &[&str] = &[
     include_str!("schema-3.sql"),
     include_str!("schema-4.sql"),
     include_str!("schema-5.sql"),
+    include_str!("schema-6.sql"),
 ];
 /// How long a statement waits for somebody else's lock, such as that of a database shell.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(10);

@@ -158,7 +158,7 @@ pub(super) fn put_progress(
     event: &[u8],
 ) -> Written<bool> {
     let sql = "INSERT INTO progress (webhook_id, namespace, workflow, execution, received, event) \
-               VALUES (?1, ?2, ?3, ?4, ?5, ?6) ON CONFLICT (webhook_id) DO NOTHING";
+               VALUES (?1, ?2, ?3, ?4, ?5, ?6) ON CONFLICT DO NOTHING";
     let Progress { webhook_id, namespace, workflow, execution, received, event: _ } = progress;
     let received = integer(*received);
     let values = params![webhook_id, namespace, workflow, execution, received, event];
