@@ -62,6 +62,8 @@ enum Command {
         amounts: graphs::Amounts,
         #[command(flatten)]
         filling: lists::Filling,
+        #[command(flatten)]
+        watching: watchers::Amounts,
         /// The file for the report instead of the standard output.
         #[arg(long)]
         output: Option<PathBuf>,
@@ -121,6 +123,9 @@ enum Command {
         data: PathBuf,
         #[command(flatten)]
         amounts: faults::Amounts,
+        /// The file for the report instead of the standard output.
+        #[arg(long)]
+        output: Option<PathBuf>,
     },
     /// Watches a job; the benchmark starts it.
     #[command(hide = true)]
@@ -211,14 +216,10 @@ fn main() -> Result<()> {
     // It fails only where there is one already.
     let _ = rustls::crypto::ring::default_provider().install_default();
     match Arguments::parse().command {
-        Command::All { settings, rounds, amounts, filling, output } => {
+        Command::All { settings, rounds, amounts, filling, watching, output } => {
             ensure!(rounds > 0, "at least one round");
-            let measured = all(&settings, rounds, (&amounts, &filling))?;
-            let mut out: Box<dyn Write> = match output {
-                Some(path) => Box::new(File::create(path).context("create the report")?),
-                None => Box::new(io::stdout().lock()),
-            };
-            report::write(&mut out, &measured).context("write the report")
+            let measured = all(&settings, rounds, (&amounts, &filling, &watching))?;
+            report::write(&mut output_to(output)?, &measured).context("write the report")
         }
         Command::One { scenario, settings, rounds } => one(&settings, scenario, rounds),
         Command::Chains { settings } => chains(&settings),
@@ -239,11 +240,17 @@ fn main() -> Result<()> {
             let section = runtime.block_on(watchers::measure(&place, &amounts))?;
             Ok(io::stdout().lock().write_all(section.as_bytes())?)
         }
-        Command::Faults { server, data, amounts } => {
+        Command::Faults { server, data, amounts, output } => {
             let place = api::Place { engine: engine_beside(server)?, data: &data };
             let runtime = tokio::runtime::Runtime::new()?;
+            let facts = machine::facts(&data);
             let section = runtime.block_on(faults::measure(&place, &amounts))?;
-            Ok(io::stdout().lock().write_all(section.as_bytes())?)
+            let out = &mut output_to(output)?;
+            write!(
+                out,
+                "# Results with faults\n\nWritten by `waystation-bench faults`.\n\n{section}\n"
+            )?;
+            Ok(report::facts(out, &facts)?)
         }
         Command::Onlookers { address, job, clients } => {
             on_one_thread(onlooker::run(address, &job, clients, &mut io::stdout()))
@@ -262,11 +269,18 @@ fn main() -> Result<()> {
     }
 }
 
+fn output_to(path: Option<PathBuf>) -> Result<Box<dyn Write>> {
+    Ok(match path {
+        Some(path) => Box::new(File::create(path).context("create the report")?),
+        None => Box::new(io::stdout().lock()),
+    })
+}
+
 /// Measures everything, one after another.
 fn all(
     settings: &Settings,
     rounds: usize,
-    (amounts, filling): (&graphs::Amounts, &lists::Filling),
+    (amounts, filling, watching): (&graphs::Amounts, &lists::Filling, &watchers::Amounts),
 ) -> Result<report::Measured> {
     ensure!(settings.connections > 1, "at least two connections");
     let facts = machine::facts(&settings.data);
@@ -280,7 +294,8 @@ fn all(
     let graphs = tokio::runtime::Runtime::new()?.block_on(graphs::measure(&place, amounts))?;
     let lists =
         tokio::runtime::Runtime::new()?.block_on(lists::measure(&settings.data, filling))?;
-    Ok(report::Measured { facts, bench, outcome, costs, chains, graphs, lists })
+    let watchers = tokio::runtime::Runtime::new()?.block_on(watchers::measure(&place, watching))?;
+    Ok(report::Measured { facts, bench, outcome, costs, chains, graphs, lists, watchers })
 }
 
 fn one(settings: &Settings, scenario: Scenario, rounds: usize) -> Result<()> {

@@ -27,19 +27,21 @@ pub(crate) struct Measured {
     pub(crate) graphs: String,
     /// Lists, already a section.
     pub(crate) lists: String,
+    /// Clients that watch, already a section.
+    pub(crate) watchers: String,
 }
 
 /// Writes the whole report.
 pub(crate) fn write(out: &mut dyn Write, measured: &Measured) -> Result<()> {
     writeln!(out, "# Results\n\nWritten by `waystation-bench all`; the README says how.\n")?;
-    let Measured { facts, bench, outcome, costs, chains, graphs, lists } = measured;
+    let Measured { facts, bench, outcome, costs, chains, graphs, lists, watchers } = measured;
     let Outcome { pairs, disk } = outcome;
     let cases: Vec<&Case> = pairs.iter().flat_map(Pair::cases).collect();
     asked(out, disk, pairs)?;
     load(out, &cases)?;
     cost(out, &cases)?;
     chain_report::write(out, chains)?;
-    writeln!(out, "{graphs}\n{lists}")?;
+    writeln!(out, "{graphs}\n{lists}\n{watchers}")?;
     engine_cost::write(out, costs)?;
     machine(out, facts, disk)?;
     settings(out, bench, &cases)
@@ -130,11 +132,14 @@ fn figure(value: f64) -> String {
     if value.is_finite() { format!("{value:.3}") } else { "not counted".to_owned() }
 }
 
-fn machine(out: &mut dyn Write, facts: &[(&str, String)], disk: &Disk) -> Result<()> {
+/// What the figures were measured on.
+pub(crate) fn facts(out: &mut dyn Write, facts: &[(&str, String)]) -> Result<()> {
     writeln!(out, "## Machine\n\n| | |\n| --- | --- |")?;
-    for (name, value) in facts {
-        writeln!(out, "| {name} | {value} |")?;
-    }
+    facts.iter().try_for_each(|(name, value)| writeln!(out, "| {name} | {value} |"))
+}
+
+fn machine(out: &mut dyn Write, of_machine: &[(&str, String)], disk: &Disk) -> Result<()> {
+    facts(out, of_machine)?;
     writeln!(out, "| append 4 KiB and fdatasync, median | {:.0} µs |", disk.sync_us)?;
     writeln!(out, "| SQLite commit of one row, median | {:.0} µs |", disk.commit_us)?;
     writeln!(out, "| append of a run through the store, median | {:.0} µs |\n", disk.append_us)

@@ -19,7 +19,9 @@ struct Case {
 }
 
 fn path(file: &str) -> PathBuf {
-    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../testdata/code").join(file)
+    PathBuf::from(std::env::var("CARGO_MANIFEST_DIR").unwrap())
+        .join("../../testdata/code")
+        .join(file)
 }
 
 /// The text before the first case, and the cases.

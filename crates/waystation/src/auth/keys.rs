@@ -138,14 +138,43 @@ impl Keys {
     }
 }
 
+/// What has become of a key.
+#[derive(Clone, Copy)]
+pub enum KeyState {
+    /// It is good.
+    Active,
+    /// Its time is over.
+    Expired,
+    /// Somebody has taken it back.
+    Revoked,
+}
+
+impl KeyState {
+    /// Of a key at a moment.
+    pub fn of(row: &KeyRow, now_ms: u64) -> KeyState {
+        match (row.revoked, row.expires) {
+            (Some(_), _) => KeyState::Revoked,
+            (None, Some(expires)) if expires <= now_ms => KeyState::Expired,
+            (None, _) => KeyState::Active,
+        }
+    }
+
+    /// As admins are told.
+    pub fn name(self) -> &'static str {
+        match self {
+            KeyState::Active => "active",
+            KeyState::Expired => "expired",
+            KeyState::Revoked => "revoked",
+        }
+    }
+}
+
 fn check_good(row: &KeyRow, now_ms: u64) -> Result<(), &'static str> {
-    if row.revoked.is_some() {
-        return Err("the key has been revoked");
+    match KeyState::of(row, now_ms) {
+        KeyState::Active => Ok(()),
+        KeyState::Expired => Err("the key has expired"),
+        KeyState::Revoked => Err("the key has been revoked"),
     }
-    if row.expires.is_some_and(|expires| expires <= now_ms) {
-        return Err("the key has expired");
-    }
-    Ok(())
 }
 
 /// An id and a whole key. The letters of a token that an id cannot have are left out of it.

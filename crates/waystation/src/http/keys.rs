@@ -16,7 +16,7 @@ use super::extract::Path;
 use super::reply::Failed;
 use super::route::{Access, Place, Routes};
 use crate::auth::Api;
-use crate::auth::keys::{Keys, NewKey};
+use crate::auth::keys::{KeyState, Keys, NewKey};
 use crate::auth::principal::Role;
 
 pub(super) fn routes() -> Routes {
@@ -35,17 +35,12 @@ fn keys(context: &Context) -> Result<&Keys, Failed> {
 
 /// A key as admins see it.
 pub fn view(row: &KeyRow, now: u64) -> Value {
-    let state = match (row.revoked, row.expires) {
-        (Some(_), _) => "revoked",
-        (None, Some(expires)) if expires <= now => "expired",
-        _ => "active",
-    };
     json!({
         "id": row.id,
         "name": row.name,
         "role": row.role,
         "namespaces": row.namespaces,
-        "status": state,
+        "status": KeyState::of(row, now).name(),
         "created_at": rfc3339(row.created),
         "expires_at": row.expires.map(rfc3339),
         "revoked_at": row.revoked.map(rfc3339),

@@ -1,11 +1,13 @@
 //! Live events: the same over WebSocket and as server-sent events, each once and in order, through
 //! breaks and restarts.
 
+use std::sync::Arc;
+
 use futures_util::{SinkExt, StreamExt};
 use insta::assert_json_snapshot;
 use reqwest::{Method, Response, StatusCode};
 use serde_json::{Value, json};
-use tokio::sync::watch;
+use tokio::sync::{Notify, watch};
 use tokio_tungstenite::tungstenite::{Error, Message};
 
 use crate::support::command::{key, run};
@@ -314,6 +316,46 @@ async fn who_may_not_come_in_any_more_may_not_stay_either() {
     let cancel = server.request(Method::POST, &format!("/api/v1/jobs/{job}/cancel"));
     answer(cancel.header("x-api-key", &other)).await;
     assert_eq!(heard(staying).await.1, "1000 the run has ended", "others stay");
+}
+
+#[tokio::test]
+async fn pieces_of_an_answer_are_told_to_those_who_listen_and_never_again() {
+    let server = Server::start().await;
+    let bell = Arc::new(Notify::new());
+    let held = Arc::clone(&bell);
+    let target = Target::start(move |_, _| {
+        let held = Arc::clone(&held);
+        async move {
+            held.notified().await;
+            reply(200, "{}")
+        }
+    })
+    .await;
+    let says = node("say", "llm", json!({ "prompt": "Say it again", "provider": "echo" }));
+    let definition = flow(&[calls("hold", &target.url("/")), says], &["hold -> say"]);
+    let job = begin(&server, &save(&server, &definition).await, &json!({})).await;
+    until(&server, &job, "hold", "running").await;
+    let path = format!("/api/v1/jobs/{job}/events");
+    let streaming = open(&server, &path, None).await;
+    let watching = socket(&server, &format!("/ws/job/{job}")).await.unwrap();
+    bell.notify_one();
+    let (streamed_events, (told, _)) = tokio::join!(read(streaming, usize::MAX), heard(watching));
+    for events in [&without_sse(&streamed_events), &told] {
+        let pieces = events.iter().filter(|event| event["event_type"] == "llm_token");
+        let mut text = String::new();
+        for piece in pieces {
+            let data = &piece["data"];
+            let (id, node) = (&piece["id"], &piece["node_id"]);
+            assert_eq!((id, node, &data["attempt"]), (&Value::Null, &json!("say"), &json!(1)));
+            text += data["text"].as_str().unwrap();
+        }
+        let said =
+            |event: &&Value| event["node_id"] == "say" && event["event_type"] == "node_completed";
+        let whole = events.iter().find(said).unwrap();
+        assert_eq!(whole["data"]["output"]["text"], text, "{events:#?}");
+    }
+    let again = streamed(&server, &path, None, usize::MAX).await;
+    assert!(again.iter().all(|event| event["event_type"] != "llm_token"), "{again:#?}");
 }
 
 #[tokio::test]

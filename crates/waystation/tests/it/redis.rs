@@ -321,6 +321,59 @@ async fn upstash_is_spoken_to_by_http() {
 }
 
 #[tokio::test]
+async fn events_reach_upstash_several_at_once_and_in_order() {
+    let upstash = Target::start(async |request, before| {
+        let known =
+            r#"{"error":"ERR The ID specified in XADD is equal or smaller than the target"}"#;
+        match (request.path.as_str(), before) {
+            ("/pipeline", 0) => reply(503, "not yet"),
+            // The first event is there already.
+            ("/pipeline", 1) => {
+                let more = request.json().as_array().unwrap().len() - 1;
+                reply(200, format!("[{known}{}]", r#",{"result":"1-1"}"#.repeat(more)))
+            }
+            ("/pipeline", _) => {
+                let all = request.json().as_array().unwrap().len();
+                reply(200, format!("[{}]", vec![r#"{"result":1}"#; all].join(",")))
+            }
+            _ => reply(200, r#"{"result":"OK"}"#),
+        }
+    });
+    let upstash = upstash.await;
+    let url = upstash.url("");
+    let server = Server::with(&[("UPSTASH_REST_URL", &url), ("UPSTASH_REST_TOKEN", "t0ken")]).await;
+    let workflow = graph::save(&server, &graph::flow(&[graph::gives("one", "1")], &[])).await;
+    let job = graph::begin(&server, &workflow, &json!({})).await;
+    let key = format!("workflow:events:{workflow}");
+    let commands = eventually("the last event is published", async || {
+        let sent = upstash.received().into_iter().filter(|request| request.path == "/pipeline");
+        // Of the first nothing was taken.
+        let commands = sent.skip(1).flat_map(|request| {
+            assert_eq!(request.header("authorization"), "Bearer t0ken");
+            request.json().as_array().unwrap().clone()
+        });
+        let commands: Vec<Value> = commands.collect();
+        let is_last = |command: &Value| command.to_string().contains("workflow_completed");
+        let told = |command: &Value| command[0] == "PUBLISH" && is_last(command);
+        commands.last().is_some_and(told).then_some(commands)
+    })
+    .await;
+    assert!(commands.iter().all(|command| command[1] == key.as_str()), "{commands:#?}");
+    let of = |name: &str| commands.iter().filter(|command| command[0] == *name).cloned().collect();
+    let (added, told): (Vec<Value>, Vec<Value>) = (of("XADD"), of("PUBLISH"));
+    let kinds: Vec<&str> = added.iter().map(|command| command[7].as_str().unwrap()).collect();
+    let expected = ["workflow_started", "node_started", "node_completed", "workflow_completed"];
+    assert_eq!(kinds, expected);
+    let told: Vec<Value> = told
+        .iter()
+        .map(|command| serde_json::from_str(command[2].as_str().unwrap()).unwrap())
+        .collect();
+    let ids: Vec<&Value> = told.iter().map(|event| &event["id"]).collect();
+    assert_eq!(ids, [2, 3, 4], "the one that was known is not told again");
+    assert!(told.iter().all(|event| event["job_id"] == job.as_str()));
+}
+
+#[tokio::test]
 async fn without_redis_health_is_silent_about_it() {
     let server = Server::start().await;
     assert_eq!(server.get("/health").await.1.get("details"), None);

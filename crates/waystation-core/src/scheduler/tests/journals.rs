@@ -44,7 +44,7 @@ struct Expected {
 }
 
 fn folder() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("../../testdata/journals")
+    Path::new(&std::env::var("CARGO_MANIFEST_DIR").unwrap()).join("../../testdata/journals")
 }
 
 #[test]

@@ -33,7 +33,7 @@ fn expected() -> Vec<(&'static str, Value)> {
 }
 
 fn run(name: &str) -> Observed {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../payloads");
+    let folder = Path::new(&std::env::var("CARGO_MANIFEST_DIR").unwrap()).join("../../payloads");
     let body = fs::read_to_string(folder.join(name)).expect("a payload");
     execute(&body, Answers::new())
 }
@@ -51,7 +51,7 @@ fn every_payload_gives_its_result_without_a_warning() {
 
 #[test]
 fn no_payload_is_forgotten() {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../payloads");
+    let folder = Path::new(&std::env::var("CARGO_MANIFEST_DIR").unwrap()).join("../../payloads");
     let entries = fs::read_dir(folder).expect("the payloads").map(|entry| entry.unwrap());
     let is_pipeline = |path: &Path| fs::read_to_string(path).unwrap().contains("\"STEPS_CONFIG\"");
     let pipelines = entries.filter(|entry| is_pipeline(&entry.path()));

@@ -31,9 +31,12 @@ impl Mail {
         let home = PathBuf::from(std::env::var("HOME").expect("a home"));
         let python = home.join(".cache/waystation/mail-venv/bin/python");
         assert!(python.exists(), "{} is missing: run .ci/tools", python.display());
-        let script = concat!(env!("CARGO_MANIFEST_DIR"), "/../../tests/mail/server.py");
+        let here = std::env::var("CARGO_MANIFEST_DIR").expect("a test's own");
+        let script = format!("{here}/../../tests/mail/server.py");
         let mut command = Command::new(python);
-        command.args([script, security, password, &certificate, &key]).stdout(Stdio::piped());
+        command
+            .args([script.as_str(), security, password, &certificate, &key])
+            .stdout(Stdio::piped());
         let mut child = command.spawn().expect("the mail server starts");
         let lines = BufReader::new(child.stdout.take().expect("its output")).lines();
         let (tell, said) = channel();
