@@ -1,9 +1,11 @@
 //! Live events: the same over WebSocket and as server-sent events, each once and in order, through
 //! breaks and restarts.
 
+use std::convert::Infallible;
 use std::sync::Arc;
 
-use futures_util::{SinkExt, StreamExt};
+use axum::response::IntoResponse;
+use futures_util::{SinkExt, StreamExt, stream};
 use insta::assert_json_snapshot;
 use reqwest::{Method, Response, StatusCode};
 use serde_json::{Value, json};
@@ -318,44 +320,82 @@ async fn who_may_not_come_in_any_more_may_not_stay_either() {
     assert_eq!(heard(staying).await.1, "1000 the run has ended", "others stay");
 }
 
+/// Hears events up to one that is awaited.
+async fn hear(socket: &mut Socket, told: &mut Vec<Value>, is_awaited: impl Fn(&Value) -> bool) {
+    while !told.last().is_some_and(&is_awaited) {
+        let message = socket.next().await.unwrap().unwrap();
+        told.push(serde_json::from_str(message.to_text().unwrap()).unwrap());
+    }
+}
+
+/// A service that answers when the bell is rung; as a model, with another piece each time.
+async fn slow_model(pieces: &'static [&'static str]) -> (Target, Arc<Notify>) {
+    let bell = Arc::new(Notify::new());
+    let rung = Arc::clone(&bell);
+    let target = Target::start(move |request, _| {
+        let rung = Arc::clone(&rung);
+        async move {
+            if request.path == "/hold" {
+                rung.notified().await;
+                return reply(200, "{}");
+            }
+            let chunk = |delta: Value, finish: Value| {
+                let choice = json!({ "index": 0, "delta": delta, "finish_reason": finish });
+                let chunk = json!({ "id": "c", "object": "chat.completion.chunk", "created": 1,
+                    "model": "fake", "choices": [choice] });
+                format!("data: {chunk}\n\n")
+            };
+            let told = stream::iter(pieces).then(move |piece| {
+                let rung = Arc::clone(&rung);
+                async move {
+                    rung.notified().await;
+                    chunk(json!({ "content": piece }), Value::Null)
+                }
+            });
+            let end = chunk(json!({}), json!("stop")) + "data: [DONE]\n\n";
+            let body = told.chain(stream::once(async { end })).map(Ok::<_, Infallible>);
+            let body = axum::body::Body::from_stream(body);
+            ([("content-type", "text/event-stream")], body).into_response()
+        }
+    });
+    (target.await, bell)
+}
+
 #[tokio::test]
 async fn pieces_of_an_answer_are_told_to_those_who_listen_and_never_again() {
-    let server = Server::start().await;
-    let bell = Arc::new(Notify::new());
-    let held = Arc::clone(&bell);
-    let target = Target::start(move |_, _| {
-        let held = Arc::clone(&held);
-        async move {
-            held.notified().await;
-            reply(200, "{}")
-        }
-    })
-    .await;
-    let says = node("say", "llm", json!({ "prompt": "Say it again", "provider": "echo" }));
-    let definition = flow(&[calls("hold", &target.url("/")), says], &["hold -> say"]);
+    let (model, bell) = slow_model(&["Once ", "upon ", "a time"]).await;
+    let base = model.url("/v1");
+    let server = Server::with(&[("OPENAI_BASE_URL", &base), ("OPENAI_API_KEY", "key")]).await;
+    let says = json!({ "prompt": "Tell me", "provider": "openai", "model": "fake" });
+    let nodes = [calls("hold", &model.url("/hold")), node("say", "llm", says)];
+    let definition = flow(&nodes, &["hold -> say"]);
     let job = begin(&server, &save(&server, &definition).await, &json!({})).await;
-    until(&server, &job, "hold", "running").await;
     let path = format!("/api/v1/jobs/{job}/events");
     let streaming = open(&server, &path, None).await;
-    let watching = socket(&server, &format!("/ws/job/{job}")).await.unwrap();
+    let mut watching = socket(&server, &format!("/ws/job/{job}")).await.unwrap();
+    let mut told: Vec<Value> = Vec::new();
     bell.notify_one();
-    let (streamed_events, (told, _)) = tokio::join!(read(streaming, usize::MAX), heard(watching));
-    for events in [&without_sse(&streamed_events), &told] {
-        let pieces = events.iter().filter(|event| event["event_type"] == "llm_token");
-        let mut text = String::new();
-        for piece in pieces {
-            let data = &piece["data"];
-            let (id, node) = (&piece["id"], &piece["node_id"]);
-            assert_eq!((id, node, &data["attempt"]), (&Value::Null, &json!("say"), &json!(1)));
-            text += data["text"].as_str().unwrap();
-        }
-        let said =
-            |event: &&Value| event["node_id"] == "say" && event["event_type"] == "node_completed";
-        let whole = events.iter().find(said).unwrap();
-        assert_eq!(whole["data"]["output"]["text"], text, "{events:#?}");
+    hear(&mut watching, &mut told, |event| event["event_type"] == "node_completed").await;
+    // Each piece is told before the next is made, and before the answer is whole.
+    for said in ["Once ", "upon ", "a time"] {
+        bell.notify_one();
+        hear(&mut watching, &mut told, |event| event["data"]["text"] == said).await;
     }
+    let kinds: Vec<&str> = told.iter().map(|event| event["event_type"].as_str().unwrap()).collect();
+    let held = ["workflow_started", "node_started", "node_completed"];
+    assert_eq!(kinds[..3], held);
+    assert_eq!(kinds[3..], ["node_started", "llm_token", "llm_token", "llm_token"]);
+    let (piece, node) = (&told[4], json!("say"));
+    assert_eq!((&piece["id"], &piece["node_id"]), (&Value::Null, &node), "{piece:#}");
+    assert_eq!((&piece["data"]["attempt"], &piece["data"]["live"]), (&json!(1), &json!(true)));
+    told.extend(heard(watching).await.0);
+    let streamed_events = without_sse(&read(streaming, usize::MAX).await);
+    assert_eq!(streamed_events, told);
+    let whole = &told[7]["data"]["output"]["text"];
+    assert_eq!(whole, "Once upon a time");
     let again = streamed(&server, &path, None, usize::MAX).await;
-    assert!(again.iter().all(|event| event["event_type"] != "llm_token"), "{again:#?}");
+    told.retain(|event| event["event_type"] != "llm_token");
+    assert_eq!(without_sse(&again), told);
 }
 
 #[tokio::test]

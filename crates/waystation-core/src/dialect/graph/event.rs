@@ -108,9 +108,18 @@ impl Projector {
         }
     }
 
-    /// A piece of a model's answer, as it comes.
+    /// Whether the start of an attempt has been told.
+    pub fn has_begun(&self, node: NodeIndex, attempt: u32) -> bool {
+        self.started.get(node as usize).is_some_and(|started| *started >= attempt)
+    }
+
+    /// A piece of a model's answer, as it comes; none once the whole answer has been told.
     pub fn token(&self, node: NodeIndex, attempt: u32, text: &str, at: u64) -> Option<Event> {
-        let shown = self.run.program.plan.nodes.get(node as usize).filter(|node| !node.hidden)?;
+        let is_running = || self.run.status(node) == NodeStatus::Running;
+        if !self.has_begun(node, attempt) || !is_running() {
+            return None;
+        }
+        let shown = self.run.program.plan.nodes.get(node as usize)?;
         Some(Event {
             id: None,
             event_type: "llm_token",

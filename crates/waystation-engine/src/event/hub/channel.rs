@@ -14,8 +14,15 @@ pub(super) struct Channel {
     /// Rung when something has become durable.
     pub(super) bell: Notify,
     pub(super) tail: watch::Sender<Tail>,
-    pub(super) tokens: broadcast::Sender<Arc<str>>,
+    pub(super) tokens: broadcast::Sender<Piece>,
     ring: Mutex<Ring>,
+}
+
+/// A piece of a model's answer, told behind an event.
+#[derive(Clone)]
+pub(super) struct Piece {
+    pub(super) after: Place,
+    pub(super) text: Arc<str>,
 }
 
 /// How far the events go.
@@ -78,13 +85,18 @@ impl Channel {
 
     pub(super) fn tell_token(&self, text: Option<Arc<str>>) {
         if let Some(text) = text {
+            let after = self.ring().last();
             // Nobody may be listening any more.
-            let _ = self.tokens.send(text);
+            let _ = self.tokens.send(Piece { after, text });
         }
     }
 }
 
 impl Ring {
+    fn last(&self) -> Place {
+        self.events.back().map_or(self.floor, |event| event.place)
+    }
+
     fn keep(&mut self, events: Vec<Told>) {
         for event in events {
             self.bytes += event.text.len();

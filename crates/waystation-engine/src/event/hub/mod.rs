@@ -19,12 +19,13 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use tokio::sync::broadcast::error::TryRecvError;
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, broadcast, watch};
 use tokio::time::Instant;
 use waystation_core::dialect::graph::event::Event;
 use waystation_core::error::{Code, Error};
 
-use self::channel::{Channel, Kept, Tail};
+use self::channel::{Channel, Kept, Piece, Tail};
 pub(crate) use self::replay::FeedReader;
 use self::replay::{Replay, Sources};
 use crate::driver::plans::Plans;
@@ -180,7 +181,7 @@ impl Hub {
         let (channel, tail) = self.channel(topic, now, listen);
         let tokens = channel.tokens.subscribe();
         let (hub, rests_until) = (Arc::clone(self), Instant::now());
-        Ok(Watcher { hub, channel, tail, tokens, place, rests_until, behind: None })
+        Ok(Watcher { hub, channel, tail, tokens, place, rests_until, piece: None, behind: None })
     }
 
     /// The channel of a topic, made if nobody watches it yet.
@@ -206,6 +207,8 @@ impl Hub {
     async fn follow(self: Arc<Self>, channel: Arc<Channel>, from: Place, listen: Listen) {
         let mut replay = Replay::new(channel.topic.clone(), from);
         let mut tokens = None;
+        let mut is_read = Ok(());
+        let mut has_more = true;
         loop {
             if tokens.is_none()
                 && let Topic::Run(run) = channel.topic
@@ -213,19 +216,25 @@ impl Hub {
                 // Before the journal is read, so that the pieces of no later node are missed.
                 tokens = listen(run);
             }
-            let is_read = self.read_on(&channel, &mut replay).await;
-            if let Err(error) = &is_read {
-                tracing::warn!(%error, topic = ?channel.topic, "events could not be read");
-                channel.tail.send_modify(|tail| tail.trouble = Some(error.clone()));
+            if std::mem::take(&mut has_more) {
+                is_read = self.read_on(&channel, &mut replay).await;
+                if let Err(error) = &is_read {
+                    tracing::warn!(%error, topic = ?channel.topic, "events could not be read");
+                    channel.tail.send_modify(|tail| tail.trouble = Some(error.clone()));
+                }
             }
             tokio::select! {
-                () = channel.bell.notified() => {}
-                () = tokio::time::sleep(STORE_PAUSE), if is_read.is_err() => {}
+                // Pieces first: what the journal has of their node since is the whole answer.
+                biased;
                 token = next_token(&mut tokens) => {
                     // The journal tells of a node before its model is asked.
-                    let _ = self.read_on(&channel, &mut replay).await;
+                    if !replay.has_begun(&token) {
+                        is_read = self.read_on(&channel, &mut replay).await;
+                    }
                     channel.tell_token(replay.token(&token, now_ms()));
                 }
+                () = channel.bell.notified() => has_more = true,
+                () = tokio::time::sleep(STORE_PAUSE), if is_read.is_err() => has_more = true,
                 () = channel.tail.closed() => if self.close(&channel) { return },
             }
         }
@@ -264,7 +273,9 @@ pub struct Watcher {
     hub: Arc<Hub>,
     channel: Arc<Channel>,
     tail: watch::Receiver<Tail>,
-    tokens: broadcast::Receiver<Arc<str>>,
+    tokens: broadcast::Receiver<Piece>,
+    /// The next piece of an answer, once it has come.
+    piece: Option<Piece>,
     /// The last event that it has got.
     place: Place,
     /// Before this moment it gets no further events.
@@ -306,8 +317,18 @@ impl Watcher {
                 return Err(error);
             }
             if tail.is_loaded {
-                match self.channel.after(self.place, EVENT_PAGE) {
-                    Kept::All(events) if !events.is_empty() => {
+                let kept = self.channel.after(self.place, EVENT_PAGE);
+                // Looked for after the events: what was told before one of them is there by now.
+                let piece = self.next_piece();
+                match kept {
+                    Kept::All(mut events) if !events.is_empty() || piece.is_some() => {
+                        if let Some(piece) = &piece {
+                            events.retain(|event| event.place <= piece.after);
+                        }
+                        if events.is_empty() {
+                            return Ok(piece.map(|piece| News::Token(piece.text)));
+                        }
+                        self.piece = piece;
                         return Ok(Some(News::Events(self.got(events))));
                     }
                     Kept::All(_) if tail.ended_at.is_some_and(|end| end <= self.place) => {
@@ -330,7 +351,24 @@ impl Watcher {
                 _ = closing.wait_for(|closing| *closing) => return Err(closing_down()),
                 // The channel is there as long as it is watched.
                 _ = self.tail.changed() => {}
-                Ok(token) = self.tokens.recv() => return Ok(Some(News::Token(token))),
+                Ok(piece) = self.tokens.recv() => self.piece = Some(piece),
+            }
+        }
+    }
+
+    /// The next piece that is not behind what has been told.
+    fn next_piece(&mut self) -> Option<Piece> {
+        loop {
+            let piece = match self.piece.take() {
+                Some(piece) => piece,
+                None => match self.tokens.try_recv() {
+                    Ok(piece) => piece,
+                    Err(TryRecvError::Lagged(_)) => continue,
+                    Err(TryRecvError::Empty | TryRecvError::Closed) => return None,
+                },
+            };
+            if piece.after >= self.place {
+                return Some(piece);
             }
         }
     }

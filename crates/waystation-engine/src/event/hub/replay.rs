@@ -123,6 +123,12 @@ impl Replay {
         Ok(page.told)
     }
 
+    /// Whether the start of the attempt that gave a piece has been told.
+    pub(super) fn has_begun(&self, token: &Token) -> bool {
+        let projector = self.run.as_ref().map(|run| &run.projector);
+        projector.is_some_and(|projector| projector.has_begun(token.node, token.attempt))
+    }
+
     /// A piece of a model's answer as an event.
     pub(super) fn token(&self, token: &Token, at: u64) -> Option<Arc<str>> {
         let run = self.run.as_ref()?;
