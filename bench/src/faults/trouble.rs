@@ -11,7 +11,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::Duration;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 
 use crate::process::{Server, Usage, free_address};
 
@@ -19,7 +19,8 @@ use crate::process::{Server, Usage, free_address};
 const RESTART_AFTER: Duration = Duration::from_secs(1);
 /// The pause between two looks at whether it is there.
 const LOOK: Duration = Duration::from_millis(50);
-/// Bytes that are written at once to a disk until it takes no more.
+/// Bytes that are written to a disk instead of allocated, and how many at once until it takes no more.
+const WRITTEN: u64 = 256 << 20;
 const PIECES: [usize; 2] = [1 << 20, 1 << 12];
 
 /// A Redis server on a port of its own.
@@ -55,18 +56,18 @@ impl Redis {
     }
 }
 
-/// Writes to a file system until it is full; removing the file makes room again.
+/// Fills a file system; removing the file makes room again.
 pub(super) fn fill(directory: &Path) -> Result<PathBuf> {
     let ballast = directory.join("ballast");
-    let mut file = File::create(&ballast).context("create the ballast")?;
-    let room =
-        Command::new("df").args(["--output=avail", "--block-size=1"]).arg(directory).output()?;
-    let room =
-        String::from_utf8_lossy(&room.stdout).lines().last().map(|line| line.trim().to_owned());
+    let mut df = Command::new("df");
+    let room = df.args(["--output=avail", "--block-size=1"]).arg(directory).output()?;
+    let room = String::from_utf8_lossy(&room.stdout);
+    let room: u64 = room.lines().last().unwrap_or_default().trim().parse().context("the room")?;
     let mut allocate = Command::new("fallocate");
-    allocate.args(["--length", &room.unwrap_or_default()]).arg(&ballast);
-    // The rest is written: others use the disk meanwhile.
-    let _ = allocate.output();
+    allocate.args(["--length", &room.saturating_sub(WRITTEN).max(1).to_string()]).arg(&ballast);
+    ensure!(allocate.status()?.success(), "the disk cannot be filled");
+    // The rest is written, for others use the disk meanwhile.
+    let mut file = File::options().append(true).open(&ballast)?;
     for bytes in PIECES {
         let piece = vec![0; bytes];
         while file.write_all(&piece).is_ok() {}

@@ -1,5 +1,6 @@
 //! Servers that start, stop, and meet one another.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -8,6 +9,7 @@ use serde_json::{Value, json};
 use tokio::sync::Notify;
 
 use crate::support::command::{run, run_with};
+use crate::support::graph::{begin, calls, ended, flow, save, until};
 use crate::support::server::Server;
 use crate::support::target::{Target, reply};
 use crate::support::{eventually, pipeline, step};
@@ -157,6 +159,44 @@ async fn an_idle_server_stops_at_once_and_leaves_no_note() {
     let _idle = tokio::net::TcpStream::connect(&server.address).await.unwrap();
     assert!(server.stop().await < Duration::from_secs(8));
     assert!(!server.data().join("server.json").exists());
+}
+
+/// What lets a test set the clock of a program, wherever Debian has put it.
+fn clock_library() -> PathBuf {
+    let folders =
+        std::fs::read_dir("/usr/lib").unwrap().filter_map(|entry| Some(entry.ok()?.path()));
+    let mut files = folders.map(|folder| folder.join("faketime/libfaketimeMT.so.1"));
+    files.find(|file| file.exists()).expect("this test needs libfaketime: run .ci/tools")
+}
+
+#[tokio::test]
+async fn a_clock_that_is_set_neither_holds_a_run_up_nor_cuts_it_short() {
+    let clock = tempfile::NamedTempFile::new().unwrap();
+    let set = |seconds: i64| std::fs::write(clock.path(), format!("{seconds:+}\n")).unwrap();
+    set(0);
+    let server = Server::with(&[
+        ("LD_PRELOAD", clock_library().to_str().unwrap()),
+        ("FAKETIME_TIMESTAMP_FILE", clock.path().to_str().unwrap()),
+        ("FAKETIME_NO_CACHE", "1"),
+        ("FAKETIME_DONT_FAKE_MONOTONIC", "1"),
+    ])
+    .await;
+    for set_to in [3_600, -3_600] {
+        let target = Target::start(|_, earlier| async move {
+            if earlier == 0 { reply(503, "busy") } else { reply(200, "{}") }
+        })
+        .await;
+        let mut call = calls("call", &target.url("/"));
+        call["config"]["retries"] = 1.into();
+        call["config"]["retry_delay"] = 2.into();
+        let mut definition = flow(&[call], &[]);
+        definition["settings"] = json!({ "timeout": 600 });
+        let job = begin(&server, &save(&server, &definition).await, &json!({})).await;
+        until(&server, &job, "call", "retrying").await;
+        set(set_to);
+        let job = ended(&server, &job).await;
+        assert_eq!(job["status"], "completed", "set to {set_to}: {job:#}");
+    }
 }
 
 #[tokio::test]

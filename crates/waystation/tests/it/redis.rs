@@ -162,7 +162,8 @@ async fn events_reach_streams_and_channels_once_whatever_breaks() {
 
     // The server is killed after it has sent events and before it has noted it, as far as one can tell.
     let server = server.again().await;
-    graph::signal(&server, &first, "ask", &json!({ "choice": "approved" })).await;
+    let approved = json!({ "choice": "approved" });
+    assert_eq!(graph::signal(&server, &first, "ask", &approved).await.0, 200);
     let entries = three(&redis, 5).await;
     let (first, all) = (first.as_str(), told(&entries));
     assert_eq!(all, [(first, "1"), (first, "2"), (first, "3"), (first, "4"), (first, "5")]);
@@ -176,6 +177,22 @@ async fn events_reach_streams_and_channels_once_whatever_breaks() {
     let entries = three(&redis, 3).await;
     let second = second.as_str();
     assert_eq!(told(&entries), [(second, "1"), (second, "2"), (second, "3")]);
+}
+
+#[tokio::test]
+async fn events_wait_for_a_redis_that_was_never_there() {
+    let port = free_port();
+    let url = format!("redis://:s3cret%20word@127.0.0.1:{port}/0");
+    let server = Server::with(&[("REDIS_URL", &url)]).await;
+    let workflow = graph::save(&server, &graph::flow(&[graph::gives("one", "1")], &[])).await;
+    let job = graph::begin(&server, &workflow, &json!({})).await;
+    graph::ended(&server, &job).await;
+    let redis = Redis::start_at(port).await;
+    let entries = eventually("the events are there", async || {
+        Some(stream(&redis, &workflow).await).filter(|entries| entries.len() == 4)
+    })
+    .await;
+    assert_eq!(told(&entries), ["1", "2", "3", "4"].map(|id| (job.as_str(), id)));
 }
 
 #[tokio::test]

@@ -1,6 +1,7 @@
 //! One run under way: its state in memory, its turns, and what it waits for. What it does in a turn is
 //! in [`perform`].
 
+mod clock;
 pub(super) mod items;
 mod perform;
 
@@ -20,6 +21,7 @@ use waystation_core::plan::{Budget, Dialect, NodeIndex, Plan};
 use waystation_core::run::{NodeRecord, Run};
 use waystation_core::scheduler::{Action, NodeStatus};
 
+use self::clock::Clock;
 use self::items::{ABANDONED, Begun, Place, Unwanted};
 use super::attempt::{Attempt, Attempts};
 use super::handle::{Command, Decision, Finished, Handle};
@@ -57,7 +59,9 @@ pub(super) struct Live {
     /// Nodes with effects, not yet prepared, for which the run has no place.
     waiting: VecDeque<(NodeIndex, u32)>,
     attempts: Attempts,
+    /// Moments of its clock.
     timers: BTreeSet<(u64, Timer)>,
+    clock: Clock,
     /// Items whose runs begin as soon as everything before them is durable.
     items_starting: Vec<Place>,
     /// Runs of items that are being begun.
@@ -175,6 +179,7 @@ impl Live {
             waiting: VecDeque::new(),
             attempts: FuturesUnordered::new(),
             timers: BTreeSet::new(),
+            clock: Clock::new(),
             items_starting: Vec::new(),
             births: FuturesUnordered::new(),
             children: BTreeMap::new(),
@@ -253,7 +258,8 @@ impl Live {
             // What is not started because of the end of the process must go on at the next start.
             // A run that is the first to hear of the runs within it stays for a while.
             let rests = !is_closing && self.is_at_rest() && self.children.is_empty();
-            self.commit(handle, if rests { self.wake_at() } else { None }).await?;
+            let wake_at = if rests { self.wake_at() } else { None };
+            self.commit(handle, wake_at).await?;
             self.cancel_abandoned();
             if let Some(error) = self.trouble.take() {
                 return Err(error);
@@ -340,10 +346,12 @@ impl Live {
     ) -> bool {
         let mut is_idle = false;
         let may_leave = self.is_at_rest() && !may_sleep;
-        let alarm = self.timers.first().map(|(at, _)| *at);
+        let now = self.now();
+        let until = |at: u64| Instant::now() + Duration::from_millis(at.saturating_sub(now));
+        let alarm = self.timers.first().map(|(at, _)| until(*at));
         let sleep = async {
             match alarm {
-                Some(at) => tokio::time::sleep_until(instant_of(at)).await,
+                Some(at) => tokio::time::sleep_until(at).await,
                 None => std::future::pending().await,
             }
         };
@@ -395,9 +403,19 @@ impl Live {
         }
     }
 
+    /// The time of day. Where it was set, the moments that are waited for here are moved with it.
+    fn now(&mut self) -> u64 {
+        let (now, step) = self.clock.read();
+        if step != 0 {
+            let moved = |(at, timer): (u64, Timer)| (at.saturating_add_signed(step), timer);
+            self.timers = std::mem::take(&mut self.timers).into_iter().map(moved).collect();
+        }
+        now
+    }
+
     /// Records the moments that have come; answers whether there were any.
     fn fire_timers(&mut self) -> bool {
-        let now = now_ms();
+        let now = self.now();
         let before = self.entries.len();
         while let Some((at, timer)) = self.timers.first().copied()
             && at <= now
@@ -410,17 +428,18 @@ impl Live {
     }
 
     /// When the run has to be woken, if that is far enough away to leave memory until then.
-    fn wake_at(&self) -> Option<u64> {
+    fn wake_at(&mut self) -> Option<u64> {
+        let now = self.now();
         let Some((at, _)) = self.timers.first() else {
             let waits = !self.children.is_empty() || self.run.scheduler.has_suspended_nodes();
             return waits.then_some(NEVER);
         };
-        let sleep = Duration::from_millis(at.saturating_sub(now_ms()));
+        let sleep = Duration::from_millis(at.saturating_sub(now));
         (sleep > SLEEP_IN_MEMORY).then_some(*at)
     }
 
     /// Whether the store knows when to wake the run.
-    fn is_woken_by_store(&self) -> bool {
+    fn is_woken_by_store(&mut self) -> bool {
         self.wake_at().is_some_and(|at| self.stored_wake == Some(at))
     }
 
@@ -509,10 +528,6 @@ pub(super) fn decided(run: &Run, decision: &Decision) -> Result<Fact, Error> {
     let ending = wait::decided(config, choice.as_deref(), data);
     let ending = ending.map_err(|problem| Error::new(Code::RequestInvalid, problem))?;
     Ok(Fact::ended(node, attempts, ending))
-}
-
-fn instant_of(unix_ms: u64) -> Instant {
-    Instant::now() + Duration::from_millis(unix_ms.saturating_sub(now_ms()))
 }
 
 /// Whether runs of a plan begin others.

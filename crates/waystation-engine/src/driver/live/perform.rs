@@ -56,7 +56,7 @@ impl Live {
 
     /// Applies a fact that is a consequence of, or news to, the present state.
     pub(super) fn record(&mut self, fact: Fact) {
-        let entry = Entry { at: now_ms(), fact };
+        let entry = Entry { at: self.now(), fact };
         let before = self.actions.len();
         if !self.run.apply(&entry, &mut self.actions) {
             // News that came too late to matter, such as a result after the run's end was decided.
@@ -205,7 +205,7 @@ impl Live {
                 if let Ending::Completed { output, .. } = &mut then {
                     redact(output, secrets);
                 }
-                let until = for_ms.map(|wait| now_ms().saturating_add(wait));
+                let until = for_ms.map(|wait| self.now().saturating_add(wait));
                 self.record(Fact::NodeSuspended { node, attempt, until, then });
             }
             Err(failure) => self.failed(node, attempt, failure),

@@ -76,8 +76,9 @@ impl Sender {
 
     /// Sends events over one connection for as long as it works.
     async fn serve(&mut self, backoff: &mut Duration) -> Result<std::convert::Infallible, String> {
-        let mut link = self.config.transport.connect().await?;
+        // Before Redis is there: what happens while it is awaited is sent too.
         let (base, sent) = self.marks().await.map_err(|failed| failed.detail)?;
+        let mut link = self.config.transport.connect().await?;
         let mut reader = FeedReader::new(sent);
         loop {
             let batch = self.batch(&mut reader, base).await?;
