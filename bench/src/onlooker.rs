@@ -4,7 +4,7 @@
 use std::io::Write;
 use std::net::SocketAddr;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, bail, ensure};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::sync::mpsc;
@@ -33,7 +33,14 @@ pub(crate) async fn run(
     }
     drop(first);
     for _ in 0..clients {
-        heard.recv().await.context("a client has heard nothing")?;
+        tokio::select! {
+            biased;
+            first = heard.recv() => first.context("a client has heard nothing")?,
+            Some(ended) = watching.join_next() => {
+                ended??;
+                bail!("a client has ended before all have heard something");
+            }
+        }
     }
     writeln!(out, "ready")?;
     out.flush()?;

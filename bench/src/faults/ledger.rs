@@ -30,6 +30,8 @@ pub(super) struct Window {
 
 /// How long runs took, in milliseconds from when each was due.
 pub(super) struct Latencies {
+    /// Of those that were due, the share that came to it at all.
+    pub(super) share: f64,
     pub(super) p50: f64,
     pub(super) p99: f64,
 }
@@ -85,11 +87,15 @@ impl Ledger {
     pub(super) fn latencies(&self, window: Window) -> [Latencies; 2] {
         let (from, to) = (tenths(window.from), tenths(window.to));
         let since_due = |moment: fn(&Run) -> &AtomicU32| {
-            let mut took = Vec::new();
+            let (mut took, mut asked) = (Vec::new(), 0_usize);
             for run in &self.runs {
                 let due = run.due.load(Ordering::Relaxed);
+                if !(from..to).contains(&due) {
+                    continue;
+                }
+                asked += 1;
                 let at = moment(run).load(Ordering::Relaxed);
-                if (from..to).contains(&due) && at != NEVER {
+                if at != NEVER {
                     took.push(at.saturating_sub(due));
                 }
             }
@@ -98,7 +104,8 @@ impl Ledger {
                 let place = (took.len().saturating_sub(1) as f64 * share).round() as usize;
                 took.get(place).map_or(f64::NAN, |tenths| f64::from(*tenths) / 10.0)
             };
-            Latencies { p50: at(0.5), p99: at(0.99) }
+            let share = took.len() as f64 / asked as f64;
+            Latencies { share, p50: at(0.5), p99: at(0.99) }
         };
         [since_due(|run| &run.acknowledged), since_due(|run| &run.called)]
     }
@@ -123,6 +130,8 @@ mod tests {
         assert_eq!(answers.iter().filter(|succeeds| !**succeeds).count(), 2);
         assert_eq!((ledger.counts(), ledger.lost()), ((2, 2), 1));
         let window = Window { from: Duration::ZERO, to: Duration::from_secs(1) };
-        assert!(ledger.latencies(window).iter().all(|one| one.p99 >= 0.0));
+        let [acknowledged, called] = ledger.latencies(window);
+        assert!(acknowledged.p99 >= 0.0 && called.p99 >= 0.0);
+        assert_eq!((acknowledged.share, called.share), (1.0, 0.5));
     }
 }

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use anyhow::Result;
 use tokio::task::JoinSet;
-use tokio::time::{Instant, sleep, sleep_until};
+use tokio::time::{Instant, sleep, sleep_until, timeout};
 
 use super::ledger::Ledger;
 use crate::client::{Connection, RUN_NUMBER, Request};
@@ -15,6 +15,8 @@ use crate::client::{Connection, RUN_NUMBER, Request};
 /// Connections at work at the same time: for the peak, and for the load, whose answers may be late.
 const PEAK_CONNECTIONS: usize = 64;
 const LOAD_CONNECTIONS: usize = 256;
+/// How long an answer may take; then it counts as none.
+const ANSWER_MAX: Duration = Duration::from_secs(30);
 /// The number of a run that nobody counts.
 const NOBODY: u64 = 999_999_999_999;
 /// The pause after a connection was refused.
@@ -125,10 +127,10 @@ impl Sender {
     async fn send(&mut self, run: usize, due: Duration) {
         self.ledger.due(run, due);
         self.request.set_number(run as u64);
-        match self.exchange().await {
-            Ok(202) => self.ledger.acknowledged(run),
-            Ok(_) => self.refused.answers += 1,
-            Err(_) => {
+        match timeout(ANSWER_MAX, self.exchange()).await {
+            Ok(Ok(202)) => self.ledger.acknowledged(run),
+            Ok(Ok(_)) => self.refused.answers += 1,
+            Ok(Err(_)) | Err(_) => {
                 self.refused.broken += 1;
                 self.connection = None;
                 sleep(RECONNECT_PAUSE).await;

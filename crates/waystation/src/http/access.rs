@@ -255,17 +255,20 @@ impl Door {
 
     /// Counts a wrong credential against the address that it came from.
     fn failed(&self, parts: &Parts, why: &'static str) -> Refusal {
-        self.count_failure(self.address(parts)).unwrap_or(Refusal::Unknown(why))
+        let address = self.address(parts);
+        let refusal = self.count_failure(address, "Too many wrong credentials from this address");
+        refusal.unwrap_or(Refusal::Unknown(why))
     }
 
     /// What a request gets that was to prove itself and did not, where its address has sent too many such.
     fn unproven(&self, address: Option<IpAddr>, uri: &Uri) -> Option<Response> {
-        Some(self.count_failure(address)?.reply(uri.path()))
+        let why = "Too many requests from this address that prove nothing";
+        Some(self.count_failure(address, why)?.reply(uri.path()))
     }
 
-    fn count_failure(&self, address: Option<IpAddr>) -> Option<Refusal> {
+    fn count_failure(&self, address: Option<IpAddr>, why: &'static str) -> Option<Refusal> {
         let wait = self.failures.count(&address?).err()?;
-        Some(Refusal::TooOften("Too many wrong credentials from this address", wait))
+        Some(Refusal::TooOften(why, wait))
     }
 
     fn address(&self, parts: &Parts) -> Option<IpAddr> {

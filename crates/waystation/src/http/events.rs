@@ -21,7 +21,7 @@ use serde_json::json;
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::{MissedTickBehavior, interval, timeout};
 use waystation_core::error::{Code, Error};
-use waystation_engine::event::hub::{News, Place, Told, Topic, Watcher};
+use waystation_engine::event::hub::{News, Place, Topic, Watcher};
 use waystation_engine::id::RunId;
 
 use super::Context;
@@ -155,7 +155,7 @@ impl Listener {
     }
 
     /// What comes next; none after the end.
-    async fn next(&mut self) -> Result<Option<News>, Error> {
+    async fn next(&mut self) -> Result<Option<Vec<News>>, Error> {
         tokio::select! {
             biased;
             error = &mut self.lapse => Err(error),
@@ -197,7 +197,7 @@ async fn talk(socket: WebSocket, mut listener: Listener) {
     let farewell = loop {
         let sent = tokio::select! {
             news = listener.next() => match news {
-                Ok(Some(news)) => say(&mut sink, messages(news)).await,
+                Ok(Some(news)) => say(&mut sink, messages(&news)).await,
                 Ok(None) => break (close_code::NORMAL, "the run has ended".to_owned()),
                 Err(error) => break (code_for(&error), error.message),
             },
@@ -227,11 +227,14 @@ fn code_for(error: &Error) -> u16 {
     }
 }
 
-fn messages(news: News) -> Vec<Message> {
-    let message = |text: &str| Message::Text(text.into());
+fn messages(news: &[News]) -> Vec<Message> {
+    news.iter().map(|one| Message::Text(text_of(one).into())).collect()
+}
+
+fn text_of(news: &News) -> &str {
     match news {
-        News::Events(events) => events.iter().map(|told| message(&told.text)).collect(),
-        News::Token(text) => vec![message(&text)],
+        News::Event(told) => &told.text,
+        News::Token(text) => text,
     }
 }
 
@@ -285,17 +288,15 @@ fn events(listener: Listener) -> impl Stream<Item = String> {
 }
 
 /// Events are JSON, and so a line each.
-fn blocks(news: &News) -> String {
-    match news {
-        News::Events(events) => {
-            let length = events.iter().map(|told| told.text.len() + BLOCK_BYTES).sum();
-            let mut text = String::with_capacity(length);
-            for Told { place, text: event, .. } in events.iter().map(|told| &**told) {
-                // Writing to a text does not fail.
-                let _ = write!(text, "id: {place}\ndata: {event}\n\n");
-            }
-            text
+fn blocks(news: &[News]) -> String {
+    let length = news.iter().map(|one| text_of(one).len() + BLOCK_BYTES).sum();
+    let mut text = String::with_capacity(length);
+    for one in news {
+        if let News::Event(told) = one {
+            // Writing to a text does not fail.
+            let _ = writeln!(text, "id: {}", told.place);
         }
-        News::Token(text) => format!("data: {text}\n\n"),
+        let _ = write!(text, "data: {}\n\n", text_of(one));
     }
+    text
 }

@@ -50,12 +50,15 @@ async fn call(
     let row = context.app.engine.store().hook(path).await.map_err(Error::from)?;
     let Some(row) = row.filter(|row| row.enabled) else {
         // Who may not begin anything does not learn either what there is.
-        caller.ask_for(Role::Runner)?;
+        ask_for_rights(&caller)?;
         return Err(unknown().into());
     };
     let hook = triggers::hook_of(&row)?;
+    let has_signature = is_signed(&hook, &headers);
+    if !has_signature {
+        ask_for_rights(&caller)?;
+    }
     if hook.signature.is_none() {
-        caller.ask_for(Role::Runner)?;
         caller.scope().enter(NAMESPACE)?;
     }
     if !hook.methods.iter().any(|known| known == method.as_str()) {
@@ -63,7 +66,7 @@ async fn call(
         return Err(Detail::Plain(StatusCode::METHOD_NOT_ALLOWED, text, None));
     }
     // Nobody makes this server read what nothing waits for, or what nobody has signed.
-    if !is_signed(&hook, &headers) {
+    if hook.signature.is_some() && !has_signature {
         verify(&context, &hook, &headers, &[])?;
     }
     let body = Body::of(request, context.app.body_bytes_max).await;
@@ -80,9 +83,17 @@ async fn call(
     begin(&context, &caller, (&row, &hook), input, claim).await
 }
 
-/// Whether there is a signature at all, where there has to be one.
+/// Whoever has not signed has to be somebody who may begin runs.
+fn ask_for_rights(caller: &Caller) -> Result<(), Error> {
+    caller.ask_for(Role::Runner).map_err(|error| match error.code {
+        Code::Unauthorized => error.with_hint("sign the request as the hook asks, or show a key"),
+        _ => error,
+    })
+}
+
+/// Whether there is a signature at all, of a hook that asks for one.
 fn is_signed(hook: &Hook, headers: &HeaderMap) -> bool {
-    hook.signature.as_ref().is_none_or(|signed| match signed.is_standard {
+    hook.signature.as_ref().is_some_and(|signed| match signed.is_standard {
         true => headers.contains_key(signature::SIGNATURE_HEADER),
         false => headers.contains_key(&signed.header),
     })

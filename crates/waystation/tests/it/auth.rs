@@ -234,7 +234,13 @@ async fn signed_requests_need_no_key_and_others_do() {
     assert_eq!(answer(call("/hooks/signed")).await.0, 401);
     assert_eq!(answer(call("/hooks/plain")).await.0, 401);
     assert_eq!(answer(call("/api/workflows/webhook")).await.0, 401);
-    assert_eq!(answer(call("/hooks/none")).await.0, 401, "nobody learns what there is");
+    let missing = answer(call("/hooks/none")).await;
+    assert_eq!((missing.0, missing.1["hint"].is_string()), (401, true), "{}", missing.1);
+    for hook in ["/hooks/signed", "/hooks/plain"] {
+        assert_eq!(answer(call(hook)).await, missing, "nobody learns what there is");
+        let by_get = answer(server.request(Method::GET, hook)).await;
+        assert_eq!(by_get, missing, "nor by another method");
+    }
     let mut wrong = Vec::new();
     while wrong.last() != Some(&429) {
         wrong.push(signed("00").await.0);

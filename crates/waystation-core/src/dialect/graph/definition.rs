@@ -2,7 +2,7 @@
 
 use serde_json::{Map, Value};
 
-use super::super::definition::{is_deeper, is_web_address};
+use super::super::definition::{is_absolute_address, is_deeper};
 use super::issue::{Issue, Issues, Place};
 use super::trigger::{self, Trigger};
 use crate::limits::{BUDGET_USD, DEFINITION_DEPTH, EDGES_PER_PLAN, NAME_BYTES, TIMEOUT_MS_MAX};
@@ -390,9 +390,9 @@ fn webhook_url(value: &Value, place: &Place, issues: &mut Issues) -> Option<Stri
         issues.warn(place.field(name), "has no effect: no such setting");
     }
     let url = fields.get("webhook_url").filter(|url| !url.is_null() && *url != "")?;
-    let usable = url.as_str().filter(|url| is_web_address(url) && !url.contains("{{"));
+    let usable = url.as_str().filter(|url| is_absolute_address(url) && !url.contains("{{"));
     if usable.is_none() {
-        let text = "must be an http or https URL, or a path on this server, without a template";
+        let text = "must be an http or https URL without a template";
         issues.error(Issue::new(place.field("webhook_url"), text));
     }
     usable.map(str::to_owned)

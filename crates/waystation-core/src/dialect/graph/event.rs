@@ -115,8 +115,8 @@ impl Projector {
 
     /// A piece of a model's answer, as it comes; none once the whole answer has been told.
     pub fn token(&self, node: NodeIndex, attempt: u32, text: &str, at: u64) -> Option<Event> {
-        let is_running = || self.run.status(node) == NodeStatus::Running;
-        if !self.has_begun(node, attempt) || !is_running() {
+        let is_this = self.started.get(node as usize) == Some(&attempt);
+        if !is_this || self.run.status(node) != NodeStatus::Running {
             return None;
         }
         let shown = self.run.program.plan.nodes.get(node as usize)?;

@@ -165,7 +165,7 @@ fn settings_may_name_nodes_and_edges_where_ports_lead() {
 }
 
 #[test]
-fn events_are_sent_to_an_address_on_the_web_or_on_this_server() {
+fn events_are_sent_to_an_address_on_the_web() {
     let told = |notifications: Value| {
         let mut source = flow(vec![work("a", json!({}))], json!([]));
         source["settings"] = json!({ "notifications": notifications });
@@ -173,14 +173,13 @@ fn events_are_sent_to_an_address_on_the_web_or_on_this_server() {
     };
     for (url, expected) in [
         (json!("https://a.test/hook"), Some("https://a.test/hook")),
-        (json!("/hooks/mine"), Some("/hooks/mine")),
         (json!(""), None),
         (json!(null), None),
     ] {
         let compiled = read(&told(json!({ "webhook_url": url }))).expect("an address");
         assert_eq!(compiled.plan.webhook_url.as_deref(), expected);
     }
-    for url in [json!("ftp://a.test"), json!("//a.test/"), json!("http://{{host}}/"), json!(1)] {
+    for url in [json!("ftp://a.test"), json!("/hooks/mine"), json!("http://{{host}}/"), json!(1)] {
         let problems = read(&told(json!({ "webhook_url": url }))).unwrap_err();
         let text = "settings.notifications.webhook_url: must be an http or https URL";
         assert!(problems.starts_with(text), "{problems}");

@@ -19,8 +19,9 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use futures_util::future::BoxFuture;
 use tokio::sync::broadcast::error::TryRecvError;
-use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, broadcast, watch};
+use tokio::sync::{AcquireError, Notify, OwnedSemaphorePermit, Semaphore, broadcast, watch};
 use tokio::time::Instant;
 use waystation_core::dialect::graph::event::Event;
 use waystation_core::error::{Code, Error};
@@ -36,7 +37,7 @@ use crate::store::Store;
 
 /// What each watcher of a topic adds to the time between two deliveries to one of them; what happens meanwhile
 /// is delivered together. So all watchers of a topic take less than a tenth of a core, however many they are:
-/// a delivery takes some 25 microseconds.
+/// a delivery takes some 25 microseconds. Pieces of answers come with the events.
 const PACE_EACH: Duration = Duration::from_micros(300);
 /// The pause after the store could not be read.
 const STORE_PAUSE: Duration = Duration::from_secs(1);
@@ -91,9 +92,10 @@ pub struct Told {
 }
 
 /// What a watcher gets.
+#[derive(Clone)]
 pub enum News {
-    /// The next events, at least one.
-    Events(Vec<Arc<Told>>),
+    /// The next event.
+    Event(Arc<Told>),
     /// A piece of a model's answer as it comes, as JSON. It is live only, and has no place.
     Token(Arc<str>),
 }
@@ -181,7 +183,17 @@ impl Hub {
         let (channel, tail) = self.channel(topic, now, listen);
         let tokens = channel.tokens.subscribe();
         let (hub, rests_until) = (Arc::clone(self), Instant::now());
-        Ok(Watcher { hub, channel, tail, tokens, place, rests_until, piece: None, behind: None })
+        Ok(Watcher {
+            hub,
+            channel,
+            tail,
+            tokens,
+            place,
+            rests_until,
+            piece: None,
+            room: None,
+            behind: None,
+        })
     }
 
     /// The channel of a topic, made if nobody watches it yet.
@@ -280,6 +292,8 @@ pub struct Watcher {
     place: Place,
     /// Before this moment it gets no further events.
     rests_until: Instant,
+    /// Its turn among those who want to read the journal; it keeps it if it is interrupted.
+    room: Option<BoxFuture<'static, Result<OwnedSemaphorePermit, AcquireError>>>,
     /// Reads the journal for it, where the channel does not reach back far enough.
     behind: Option<(Box<Replay>, OwnedSemaphorePermit)>,
 }
@@ -298,15 +312,17 @@ impl Watcher {
         loaded.is_ok_and(|tail| tail.ended_at.is_some_and(|end| end <= self.place))
     }
 
-    /// What comes next; nothing after the end of a run. Dropping the future loses nothing.
-    pub async fn next(&mut self) -> Result<Option<News>, Error> {
+    /// What comes next, all that there is by now up to a bound; nothing after the end of a run. Dropping the
+    /// future loses nothing.
+    pub async fn next(&mut self) -> Result<Option<Vec<News>>, Error> {
         loop {
             if self.behind.is_some() {
                 // What has been let go by now was durable, and is among what is read.
                 let floor = self.channel.floor();
                 let page = self.page_behind().await?;
-                if !page.is_empty() {
-                    return Ok(Some(News::Events(self.got(page))));
+                if let Some(last) = page.last() {
+                    self.got(last.place);
+                    return Ok(Some(page.into_iter().map(News::Event).collect()));
                 }
                 self.behind = None;
                 self.place = self.place.max(floor);
@@ -317,30 +333,22 @@ impl Watcher {
                 return Err(error);
             }
             if tail.is_loaded {
-                let kept = self.channel.after(self.place, EVENT_PAGE);
-                // Looked for after the events: what was told before one of them is there by now.
-                let piece = self.next_piece();
-                match kept {
-                    Kept::All(mut events) if !events.is_empty() || piece.is_some() => {
-                        if let Some(piece) = &piece {
-                            events.retain(|event| event.place <= piece.after);
+                match self.channel.after(self.place, EVENT_PAGE) {
+                    Kept::All(events) => {
+                        let news = self.in_order(events);
+                        if !news.is_empty() {
+                            return Ok(Some(news));
                         }
-                        if events.is_empty() {
-                            return Ok(piece.map(|piece| News::Token(piece.text)));
+                        if self.piece.is_some() {
+                            // The event before it has been kept meanwhile.
+                            continue;
                         }
-                        self.piece = piece;
-                        return Ok(Some(News::Events(self.got(events))));
+                        if tail.ended_at.is_some_and(|end| end <= self.place) {
+                            return Ok(None);
+                        }
                     }
-                    Kept::All(_) if tail.ended_at.is_some_and(|end| end <= self.place) => {
-                        return Ok(None);
-                    }
-                    Kept::All(_) => {}
                     Kept::Some => {
-                        // The semaphore is never closed.
-                        if let Ok(permit) = Arc::clone(&self.hub.readers).acquire_owned().await {
-                            let replay = Replay::new(self.channel.topic.clone(), self.place);
-                            self.behind = Some((Box::new(replay), permit));
-                        }
+                        self.fall_behind().await;
                         continue;
                     }
                 }
@@ -351,9 +359,32 @@ impl Watcher {
                 _ = closing.wait_for(|closing| *closing) => return Err(closing_down()),
                 // The channel is there as long as it is watched.
                 _ = self.tail.changed() => {}
-                Ok(piece) = self.tokens.recv() => self.piece = Some(piece),
+                piece = self.tokens.recv() => self.piece = piece.ok(),
             }
         }
+    }
+
+    /// Events, each piece of an answer behind the one that it was told behind. What was told before one of these
+    /// events is looked for after them, and so is there by now.
+    fn in_order(&mut self, events: Vec<Arc<Told>>) -> Vec<News> {
+        let end = events.last().map_or(self.place, |last| last.place);
+        let mut news = Vec::with_capacity(events.len());
+        let mut events = events.into_iter().peekable();
+        while let Some(piece) = self.next_piece() {
+            if piece.after > end {
+                // Of an event that comes with the next ones.
+                self.piece = Some(piece);
+                break;
+            }
+            let before = std::iter::from_fn(|| events.next_if(|event| event.place <= piece.after));
+            news.extend(before.map(News::Event));
+            news.push(News::Token(piece.text));
+        }
+        news.extend(events.map(News::Event));
+        if !news.is_empty() {
+            self.got(end);
+        }
+        news
     }
 
     /// The next piece that is not behind what has been told.
@@ -373,16 +404,28 @@ impl Watcher {
         }
     }
 
+    /// Reads the journal from here on, once there is room for one more who does.
+    async fn fall_behind(&mut self) {
+        let readers = &self.hub.readers;
+        let room = self.room.get_or_insert_with(|| Box::pin(Arc::clone(readers).acquire_owned()));
+        let permit = room.await;
+        self.room = None;
+        // The semaphore is never closed.
+        if let Ok(permit) = permit {
+            let replay = Replay::new(self.channel.topic.clone(), self.place);
+            self.behind = Some((Box::new(replay), permit));
+        }
+    }
+
     async fn page_behind(&mut self) -> Result<Vec<Arc<Told>>, Error> {
         let Some((replay, _)) = &mut self.behind else { return Ok(Vec::new()) };
         let page = replay.page(&self.hub.sources, EVENT_PAGE).await?;
         Ok(page.into_iter().map(Arc::new).collect())
     }
 
-    fn got(&mut self, events: Vec<Arc<Told>>) -> Vec<Arc<Told>> {
+    fn got(&mut self, place: Place) {
         let watchers = u32::try_from(self.channel.tail.receiver_count()).unwrap_or(u32::MAX);
         self.rests_until = Instant::now() + PACE_EACH.saturating_mul(watchers);
-        self.place = events.last().map_or(self.place, |last| last.place);
-        events
+        self.place = place;
     }
 }

@@ -86,12 +86,18 @@ async fn take(watcher: &mut Watcher, most: usize) -> Vec<Arc<Told>> {
     let mut all = Vec::new();
     while all.len() < most {
         match watcher.next().await.unwrap() {
-            Some(News::Events(events)) => all.extend(events),
-            Some(News::Token(_)) => {}
+            Some(news) => all.extend(events_of(news)),
             None => break,
         }
     }
     all
+}
+
+fn events_of(news: Vec<News>) -> impl Iterator<Item = Arc<Told>> {
+    news.into_iter().filter_map(|one| match one {
+        News::Event(told) => Some(told),
+        News::Token(_) => None,
+    })
 }
 
 fn numbers(told: &[Arc<Told>]) -> Vec<u64> {
@@ -158,6 +164,60 @@ async fn what_nobody_watches_is_forgotten() {
     assert_eq!(scene.hub.watched.load(Ordering::Relaxed), 0);
 }
 
+/// Events by their numbers, pieces by their texts.
+fn in_words(news: &[News]) -> Vec<String> {
+    let word = |one: &News| match one {
+        News::Event(told) => told.place.to_string(),
+        News::Token(text) => {
+            let event: serde_json::Value = serde_json::from_str(text).unwrap();
+            event["data"]["text"].as_str().unwrap().to_owned()
+        }
+    };
+    news.iter().map(word).collect()
+}
+
+#[tokio::test]
+async fn pieces_of_answers_keep_their_places_among_events() {
+    let scene = Scene::new();
+    let run = scene.begin().await;
+    let pieces = broadcast::Sender::new(64);
+    let source = pieces.clone();
+    let listen: Listen = Arc::new(move |_| Some(source.subscribe()));
+    let mut late = scene.hub.watch(Topic::Run(run), None, Arc::clone(&listen)).await.unwrap();
+    let mut prompt = scene.hub.watch(Topic::Run(run), None, listen).await.unwrap();
+    let mut told = prompt.next().await.unwrap().unwrap();
+    let tell = |text: &str, attempt| {
+        let token = Token { node: 0, attempt, text: text.into() };
+        assert!(pieces.send(token).is_ok(), "the channel listens");
+    };
+    let fact = Fact::NodeStarted { node: 0, attempt: 1 };
+    scene.append(next(run, 1, 1, vec![Entry { at: 2, fact }])).await;
+    // One that is told at once may be of a node that is not known to have begun.
+    tell("a", 1);
+    tell("b", 1);
+    told.extend(until(&mut prompt, 3).await);
+    scene.log(run, (2, 2), 2).await;
+    told.extend(until(&mut prompt, 2).await);
+    tell("of no attempt that is under way", 2);
+    tell("c", 1);
+    told.extend(until(&mut prompt, 1).await);
+    scene.end(run, 3, 4).await;
+    told.extend(until(&mut prompt, 2).await);
+    assert_eq!(in_words(&told), ["1", "2", "a", "b", "3", "4", "c", "5", "6"]);
+    let at_once = late.next().await.unwrap().unwrap();
+    assert_eq!(in_words(&at_once), in_words(&told));
+    assert!(late.next().await.unwrap().is_none());
+}
+
+/// At least so many of what comes next.
+async fn until(watcher: &mut Watcher, count: usize) -> Vec<News> {
+    let mut all = Vec::new();
+    while all.len() < count {
+        all.extend(watcher.next().await.unwrap().unwrap());
+    }
+    all
+}
+
 /// Up to so many events, by one who stops waiting after ever other numbers of turns of other tasks.
 async fn taken_in_bits(watcher: &mut Watcher, most: usize, first: u64) -> Vec<Arc<Told>> {
     let (mut all, mut patience) = (Vec::new(), first);
@@ -170,8 +230,7 @@ async fn taken_in_bits(watcher: &mut Watcher, most: usize, first: u64) -> Vec<Ar
         tokio::select! {
             biased;
             news = watcher.next() => match news.unwrap() {
-                Some(News::Events(events)) => all.extend(events),
-                Some(News::Token(_)) => {}
+                Some(news) => all.extend(events_of(news)),
                 None => break,
             },
             () = others_turns => {}
