@@ -1,5 +1,7 @@
 //! Metrics for Prometheus: what they are called, what they count, and the bounds of histograms.
 
+use std::time::Duration;
+
 use metrics::{Unit, describe_counter, describe_gauge, describe_histogram};
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
 use waystation_core::error::{Code, Error};
@@ -44,6 +46,9 @@ const DURATIONS: [(&str, &str); 4] = [
     ("waystation_llm_seconds", "How long models took for an answer, by provider."),
 ];
 
+/// How often samples are put into their buckets.
+const UPKEEP: Duration = Duration::from_secs(5);
+
 /// Begins to count.
 pub(super) fn start() -> Result<PrometheusHandle, Error> {
     let seconds = Matcher::Suffix("_seconds".into());
@@ -53,7 +58,16 @@ pub(super) fn start() -> Result<PrometheusHandle, Error> {
     let handle = builder.and_then(PrometheusBuilder::install_recorder);
     let handle = handle.map_err(|error| Error::new(Code::Internal, format!("metrics: {error}")))?;
     describe();
+    tokio::spawn(upkeep(handle.clone()));
     Ok(handle)
+}
+
+/// Puts samples into their buckets. They would pile up as long as nobody asks for the metrics.
+async fn upkeep(handle: PrometheusHandle) {
+    loop {
+        tokio::time::sleep(UPKEEP).await;
+        handle.run_upkeep();
+    }
 }
 
 fn describe() {
