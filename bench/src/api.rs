@@ -9,7 +9,7 @@ use anyhow::{Context, Result, bail, ensure};
 use reqwest::Client;
 use serde_json::{Value, json};
 
-use crate::process::Server;
+use crate::process::{Server, serve};
 
 /// The pause between two looks at a job or at a server.
 pub(crate) const POLL: Duration = Duration::from_millis(100);
@@ -23,20 +23,13 @@ pub(crate) struct Place<'a> {
 impl Place<'_> {
     /// The engine on a directory of data.
     pub(crate) fn start(&self, data: &Path, address: SocketAddr) -> Result<Server> {
-        Server::start(self.command(data, address), address, &data.join("server.log"))
+        Server::start(serve(&self.engine, address, data), address, &data.join("server.log"))
     }
 
-    /// The same, on some cores of the machine only.
+    /// The same, on one core of the machine only.
     pub(crate) fn start_on(&self, core: usize, data: &Path, address: SocketAddr) -> Result<Server> {
-        let engine = self.command(data, address);
+        let engine = serve(&self.engine, address, data);
         Server::start(on_core(core, &engine), address, &data.join("server.log"))
-    }
-
-    fn command(&self, data: &Path, address: SocketAddr) -> Command {
-        let mut command = Command::new(&self.engine);
-        command.args(["serve", "--host", &address.ip().to_string()]);
-        command.args(["--port", &address.port().to_string(), "--data"]).arg(data);
-        command
     }
 }
 

@@ -63,7 +63,7 @@ enum Command {
         #[command(flatten)]
         filling: lists::Filling,
         #[command(flatten)]
-        watching: watchers::Amounts,
+        watching: watchers::Crowd,
         /// The file for the report instead of the standard output.
         #[arg(long)]
         output: Option<PathBuf>,
@@ -93,34 +93,22 @@ enum Command {
     },
     /// Measures graphs: many items with a crash in between, many programs, many runs asleep.
     Graphs {
-        /// The engine's program; by default the one beside this program.
-        #[arg(long)]
-        server: Option<PathBuf>,
-        /// A directory on the disk to measure; databases are made in it and removed.
-        #[arg(long, default_value = ".")]
-        data: PathBuf,
+        #[command(flatten)]
+        site: Site,
         #[command(flatten)]
         amounts: graphs::Amounts,
     },
     /// Measures thousands of clients that watch one job. Needs two cores and `taskset`.
     Watchers {
-        /// The engine's program; by default the one beside this program.
-        #[arg(long)]
-        server: Option<PathBuf>,
-        /// A directory on the disk to measure; databases are made in it and removed.
-        #[arg(long, default_value = ".")]
-        data: PathBuf,
         #[command(flatten)]
-        amounts: watchers::Amounts,
+        site: Site,
+        #[command(flatten)]
+        amounts: watchers::Crowd,
     },
     /// Loads the engine at 80% of its peak while things go wrong. Needs `redis-server`.
     Faults {
-        /// The engine's program; by default the one beside this program.
-        #[arg(long)]
-        server: Option<PathBuf>,
-        /// A directory on the disk to measure; databases are made in it and removed.
-        #[arg(long, default_value = ".")]
-        data: PathBuf,
+        #[command(flatten)]
+        site: Site,
         #[command(flatten)]
         amounts: faults::Amounts,
         /// The file for the report instead of the standard output.
@@ -178,14 +166,27 @@ enum Command {
     },
 }
 
+/// What is measured, and where.
 #[derive(Args)]
-struct Settings {
+struct Site {
     /// The engine's program; by default the one beside this program.
     #[arg(long)]
     server: Option<PathBuf>,
     /// A directory on the disk to measure; databases are made in it and removed.
     #[arg(long, default_value = ".")]
     data: PathBuf,
+}
+
+impl Site {
+    fn place(&self) -> Result<api::Place<'_>> {
+        Ok(api::Place { engine: engine_beside(self.server.clone())?, data: &self.data })
+    }
+}
+
+#[derive(Args)]
+struct Settings {
+    #[command(flatten)]
+    site: Site,
     /// Connections at work at the same time.
     #[arg(long, default_value_t = 64)]
     connections: usize,
@@ -228,22 +229,22 @@ fn main() -> Result<()> {
             let section = runtime.block_on(lists::measure(&data, &filling))?;
             Ok(io::stdout().lock().write_all(section.as_bytes())?)
         }
-        Command::Graphs { server, data, amounts } => {
-            let place = api::Place { engine: engine_beside(server)?, data: &data };
+        Command::Graphs { site, amounts } => {
+            let place = site.place()?;
             let runtime = tokio::runtime::Runtime::new()?;
             let section = runtime.block_on(graphs::measure(&place, &amounts))?;
             Ok(io::stdout().lock().write_all(section.as_bytes())?)
         }
-        Command::Watchers { server, data, amounts } => {
-            let place = api::Place { engine: engine_beside(server)?, data: &data };
+        Command::Watchers { site, amounts } => {
+            let place = site.place()?;
             let runtime = tokio::runtime::Runtime::new()?;
             let section = runtime.block_on(watchers::measure(&place, &amounts))?;
             Ok(io::stdout().lock().write_all(section.as_bytes())?)
         }
-        Command::Faults { server, data, amounts, output } => {
-            let place = api::Place { engine: engine_beside(server)?, data: &data };
+        Command::Faults { site, amounts, output } => {
+            let place = site.place()?;
             let runtime = tokio::runtime::Runtime::new()?;
-            let facts = machine::facts(&data);
+            let facts = machine::facts(place.data);
             let section = runtime.block_on(faults::measure(&place, &amounts))?;
             let out = &mut output_to(output)?;
             write!(
@@ -280,20 +281,20 @@ fn output_to(path: Option<PathBuf>) -> Result<Box<dyn Write>> {
 fn all(
     settings: &Settings,
     rounds: usize,
-    (amounts, filling, watching): (&graphs::Amounts, &lists::Filling, &watchers::Amounts),
+    (amounts, filling, watching): (&graphs::Amounts, &lists::Filling, &watchers::Crowd),
 ) -> Result<report::Measured> {
     ensure!(settings.connections > 1, "at least two connections");
-    let facts = machine::facts(&settings.data);
+    let facts = machine::facts(&settings.site.data);
     let logs = tempfile::tempdir()?;
     let service = Bench::start_service(logs.path())?;
     let mut bench = settings.bench(service.address)?;
-    let costs = engine_cost::all(&settings.data)?;
+    let costs = engine_cost::all(&settings.site.data)?;
     let outcome = on_one_thread(suite::run(&mut bench, settings.connections, rounds))?;
     let chains = on_one_thread(chain_report::measure(&bench, settings.connections))?;
-    let place = api::Place { engine: bench.engine.clone(), data: &settings.data };
+    let place = api::Place { engine: bench.engine.clone(), data: &settings.site.data };
     let graphs = tokio::runtime::Runtime::new()?.block_on(graphs::measure(&place, amounts))?;
     let lists =
-        tokio::runtime::Runtime::new()?.block_on(lists::measure(&settings.data, filling))?;
+        tokio::runtime::Runtime::new()?.block_on(lists::measure(&settings.site.data, filling))?;
     let watchers = tokio::runtime::Runtime::new()?.block_on(watchers::measure(&place, watching))?;
     Ok(report::Measured { facts, bench, outcome, costs, chains, graphs, lists, watchers })
 }
@@ -317,8 +318,8 @@ fn chains(settings: &Settings) -> Result<()> {
 impl Settings {
     fn bench(&self, service: SocketAddr) -> Result<Bench> {
         Ok(Bench {
-            engine: engine_beside(self.server.clone())?,
-            data: self.data.clone(),
+            engine: engine_beside(self.site.server.clone())?,
+            data: self.site.data.clone(),
             warm_up: Duration::try_from_secs_f64(self.warm_up)?,
             measured: Duration::try_from_secs_f64(self.seconds)?,
             sizes_a: self.sizes,
@@ -344,4 +345,16 @@ fn serve_ceiling(arguments: &CeilingArguments, work: Work) -> Result<()> {
 /// The load client and the called service leave the cores to the server as far as they can.
 fn on_one_thread<T>(work: impl Future<Output = Result<T>>) -> Result<T> {
     tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(work)
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_one() {
+        Arguments::command().debug_assert();
+    }
 }

@@ -17,6 +17,14 @@ const POLL: Duration = Duration::from_millis(1);
 /// this runs on.
 const TICKS_PER_SECOND: f64 = 100.0;
 
+/// The command that starts an engine on a directory of data.
+pub(crate) fn serve(engine: &Path, address: SocketAddr, data: &Path) -> Command {
+    let mut command = Command::new(engine);
+    command.args(["serve", "--host", &address.ip().to_string()]);
+    command.args(["--port", &address.port().to_string(), "--data"]).arg(data);
+    command
+}
+
 /// A child process that listens. It ends with this value.
 pub(crate) struct Server {
     child: Child,

@@ -12,7 +12,7 @@ use tokio::time::{sleep, sleep_until};
 
 use crate::ceiling::{COMMITS, Sizes};
 use crate::client::{Connection, Load, Request};
-use crate::process::{Server, Usage, free_address};
+use crate::process::{Server, Usage, free_address, serve};
 use crate::round::{AtRest, Round, Snapshot};
 use crate::{trace, workload};
 
@@ -164,10 +164,7 @@ impl Bench {
     fn command(&self, scenario: Scenario, address: SocketAddr, data: &Path) -> Result<Command> {
         let (name, sizes) = match scenario {
             Scenario::Pure | Scenario::Http => {
-                let mut command = Command::new(&self.engine);
-                command.args(["serve", "--host", &address.ip().to_string()]);
-                command.args(["--port", &address.port().to_string(), "--data"]).arg(data);
-                return Ok(command);
+                return Ok(serve(&self.engine, address, data));
             }
             Scenario::CeilingA => ("ceiling-a", self.sizes_a),
             Scenario::CeilingB => ("ceiling-b", self.sizes_b),

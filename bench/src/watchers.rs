@@ -29,7 +29,7 @@ const LIMIT: usize = 50;
 
 /// How much there is to do.
 #[derive(clap::Args)]
-pub(crate) struct Amounts {
+pub(crate) struct Crowd {
     /// Clients that watch.
     #[arg(long, default_value_t = 5_000)]
     watchers: usize,
@@ -52,7 +52,7 @@ struct Round {
 }
 
 /// Measures with and without clients; a section of the report.
-pub(crate) async fn measure(place: &Place<'_>, amounts: &Amounts) -> Result<String> {
+pub(crate) async fn measure(place: &Place<'_>, amounts: &Crowd) -> Result<String> {
     ensure!(amounts.watched_rounds > 0, "at least one round");
     let mut pairs = Vec::new();
     for _ in 0..amounts.watched_rounds {

@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 
-use crate::process::{Server, Usage, free_address};
+use crate::process::{Server, Usage, free_address, serve};
 
 /// How soon an ended server is started again.
 const RESTART_AFTER: Duration = Duration::from_secs(1);
@@ -88,9 +88,7 @@ pub(super) struct Launch {
 
 impl Launch {
     fn start(&self) -> Result<Server> {
-        let mut command = Command::new(&self.engine);
-        command.args(["serve", "--host", &self.address.ip().to_string()]);
-        command.args(["--port", &self.address.port().to_string(), "--data"]).arg(&self.data);
+        let mut command = serve(&self.engine, self.address, &self.data);
         command.env("REDIS_URL", &self.redis);
         if let Some((library, file)) = &self.clock {
             command.env("LD_PRELOAD", library).env("FAKETIME_TIMESTAMP_FILE", file);

@@ -165,7 +165,7 @@ impl Projector {
         else {
             return None;
         };
-        let is_new = self.is_shown(*node) && self.started[*node as usize] < *attempt;
+        let is_new = self.is_shown(*node) && !self.has_begun(*node, *attempt);
         is_new.then_some((*node, *attempt))
     }
 

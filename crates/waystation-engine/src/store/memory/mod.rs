@@ -485,8 +485,10 @@ impl Store for MemoryStore {
 
     async fn put_progress(&self, progress: Progress) -> Result<bool> {
         let mut state = self.state();
-        let name = |progress: &Progress| (progress.namespace.clone(), progress.webhook_id.clone());
-        if state.progress.iter().any(|known| name(known) == name(&progress)) {
+        let is_it = |known: &Progress| {
+            known.webhook_id == progress.webhook_id && known.namespace == progress.namespace
+        };
+        if state.progress.iter().any(is_it) {
             return Ok(false);
         }
         state.progress.push(progress);
