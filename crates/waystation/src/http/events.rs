@@ -14,8 +14,7 @@ use axum::extract::ws::{CloseFrame, Message, WebSocket, WebSocketUpgrade, close_
 use axum::http::{HeaderMap, HeaderName, StatusCode};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{MethodRouter, get};
-use futures_util::stream::SplitSink;
-use futures_util::{SinkExt, Stream, StreamExt, stream};
+use futures_util::{Sink, SinkExt, Stream, StreamExt, stream};
 use serde::Deserialize;
 use serde_json::json;
 use tokio::sync::OwnedSemaphorePermit;
@@ -182,22 +181,29 @@ async fn open_socket(
     let upgrade = upgrade.max_message_size(MESSAGE_BYTES).max_frame_size(MESSAGE_BYTES);
     // Each connection has its buffers for as long as it is there.
     let upgrade = upgrade.read_buffer_size(MESSAGE_BYTES).write_buffer_size(MESSAGE_BYTES);
-    Ok(upgrade.on_upgrade(async move |socket| talk(socket, listener).await))
+    Ok(upgrade.on_upgrade(async move |socket: WebSocket| {
+        let (sink, incoming) = socket.split();
+        talk(sink, incoming, listener).await;
+    }))
 }
 
 /// The client is gone, or does not read.
 struct Gone;
 
 /// Sends what happens until there is no more, or nobody to take it.
-async fn talk(socket: WebSocket, mut listener: Listener) {
-    let (mut sink, mut incoming) = socket.split();
+async fn talk(
+    mut sink: impl Sink<Message> + Unpin,
+    mut incoming: impl Stream<Item = Result<Message, axum::Error>> + Unpin,
+    mut listener: Listener,
+) {
+    let mut told = listener.watcher.place();
     let mut alive = interval(sse::KEEP_ALIVE);
     alive.set_missed_tick_behavior(MissedTickBehavior::Delay);
     alive.reset();
     let farewell = loop {
         let sent = tokio::select! {
             news = listener.next() => match news {
-                Ok(Some(news)) => say(&mut sink, messages(&news)).await,
+                Ok(Some(news)) => tell(&mut sink, &news, &mut told).await,
                 Ok(None) => break (close_code::NORMAL, "the run has ended".to_owned()),
                 Err(error) => break (code_for(&error), error.message),
             },
@@ -205,16 +211,15 @@ async fn talk(socket: WebSocket, mut listener: Listener) {
                 Some(Ok(Message::Close(_)) | Err(_)) | None => return,
                 Some(Ok(_)) => Ok(()),
             },
-            _ = alive.tick() => say(&mut sink, vec![Message::Ping(Default::default())]).await,
+            _ = alive.tick() => in_time(sink.send(Message::Ping(Default::default()))).await,
         };
         if sent.is_err() {
-            let text = format!("too slow; come again with ?after={}", listener.watcher.place());
-            break (close_code::AGAIN, text);
+            break (close_code::AGAIN, format!("too slow; come again with ?after={told}"));
         }
     };
     let frame = CloseFrame { code: farewell.0, reason: farewell.1.into() };
     // Nobody may be there to hear it.
-    if say(&mut sink, vec![Message::Close(Some(frame))]).await.is_ok() {
+    if in_time(sink.send(Message::Close(Some(frame)))).await.is_ok() {
         let answered = async { while let Some(Ok(_)) = incoming.next().await {} };
         let _ = timeout(CLOSE_PATIENCE, answered).await;
     }
@@ -227,10 +232,6 @@ fn code_for(error: &Error) -> u16 {
     }
 }
 
-fn messages(news: &[News]) -> Vec<Message> {
-    news.iter().map(|one| Message::Text(text_of(one).into())).collect()
-}
-
 fn text_of(news: &News) -> &str {
     match news {
         News::Event(told) => &told.text,
@@ -238,9 +239,27 @@ fn text_of(news: &News) -> &str {
     }
 }
 
-async fn say(sink: &mut SplitSink<WebSocket, Message>, messages: Vec<Message>) -> Result<(), Gone> {
-    let mut messages = stream::iter(messages.into_iter().map(Ok));
-    match timeout(READER_PATIENCE, sink.send_all(&mut messages)).await {
+/// Sends what happened. `told` becomes the last event that is on its way, even if not all are.
+async fn tell(
+    sink: &mut (impl Sink<Message> + Unpin),
+    news: &[News],
+    told: &mut Place,
+) -> Result<(), Gone> {
+    let telling = async {
+        for one in news {
+            sink.feed(Message::Text(text_of(one).into())).await?;
+            if let News::Event(event) = one {
+                *told = event.place;
+            }
+        }
+        sink.flush().await
+    };
+    in_time(telling).await
+}
+
+/// Waits for a reader to take what is sent, for a while.
+async fn in_time<E>(sending: impl Future<Output = Result<(), E>>) -> Result<(), Gone> {
+    match timeout(READER_PATIENCE, sending).await {
         Ok(Ok(())) => Ok(()),
         Ok(Err(_)) | Err(_) => Err(Gone),
     }
@@ -299,4 +318,69 @@ fn blocks(news: &[News]) -> String {
         let _ = write!(text, "data: {}\n\n", text_of(one));
     }
     text
+}
+
+#[cfg(test)]
+mod tests {
+    use axum::body::Body;
+    use axum::http::Request;
+    use futures_util::sink;
+    use serde_json::Value;
+    use tokio::sync::mpsc;
+    use tokio::time::Instant;
+    use tower::ServiceExt;
+    use waystation_engine::store::RunFilter;
+
+    use super::*;
+    use crate::http::tests::World;
+
+    /// Somebody who listens to a run that has ended, from its beginning.
+    async fn listener(world: &World) -> Listener {
+        let step = json!({ "step_name": "one", "usid": "s1", "type": "set", "value": 1, "outputs": ["one"] });
+        let pipeline = json!({ "workflow_id": "one", "STEPS_CONFIG": [step] });
+        let request = Request::post("/execute").header("content-type", "application/json");
+        let request = request.body(Body::from(pipeline.to_string())).unwrap();
+        let reply = world.router.clone().oneshot(request).await.unwrap();
+        assert_eq!(reply.status(), StatusCode::OK);
+        let engine = &world.context.app.engine;
+        let run = engine.runs(RunFilter { limit: 1, ..RunFilter::default() }).await.unwrap()[0].id;
+        let watcher = engine.watch(Topic::Run(run), None).await.unwrap();
+        let place = Arc::clone(&world.context.listeners).try_acquire_owned().unwrap();
+        Listener { watcher, lapse: Box::pin(std::future::pending()), _place: place }
+    }
+
+    fn number(message: &Message) -> u64 {
+        let event: Value = serde_json::from_str(message.to_text().unwrap()).unwrap();
+        event["id"].as_u64().unwrap()
+    }
+
+    #[tokio::test]
+    async fn who_does_not_read_is_told_what_he_has_got_and_gives_his_place_back() {
+        let world = World::new(vec![Api::Pipelines]).await;
+        let listener = listener(&world).await;
+        let (taken, mut reader) = mpsc::channel(1);
+        let sink = sink::unfold(taken, |taken, message| async {
+            taken.send(message).await.map(|()| taken)
+        });
+        let places = &world.context.listeners;
+        let taken_places = places.available_permits();
+        let talk = tokio::spawn(talk(Box::pin(sink), stream::pending(), listener));
+        let first = reader.recv().await.unwrap();
+        // All else is ready by now, and only time can pass.
+        tokio::time::pause();
+        let began = Instant::now();
+        tokio::time::sleep(READER_PATIENCE + Duration::from_secs(1)).await;
+        let mut messages = vec![first];
+        while let Some(message) = reader.recv().await {
+            messages.push(message);
+        }
+        talk.await.unwrap();
+        let Some(Message::Close(Some(farewell))) = messages.pop() else { panic!("no farewell") };
+        let numbers: Vec<u64> = messages.iter().map(number).collect();
+        assert_eq!(numbers, [1, 2, 3]);
+        assert_eq!(farewell.code, close_code::AGAIN);
+        assert_eq!(farewell.reason.as_str(), "too slow; come again with ?after=3");
+        assert!(began.elapsed() < READER_PATIENCE * 2);
+        assert_eq!(places.available_permits(), taken_places + 1);
+    }
 }

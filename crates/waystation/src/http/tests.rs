@@ -14,8 +14,9 @@ use crate::config::Config;
 use crate::workflows::NAMESPACE;
 
 /// A server whose callers have to say who they are, and what makes tokens for it.
-struct World {
-    router: Router,
+pub(super) struct World {
+    pub(super) context: Context,
+    pub(super) router: Router,
     table: Vec<Route>,
     tokens: Tokens,
     _data: tempfile::TempDir,
@@ -26,7 +27,7 @@ fn settings(name: &str) -> Option<String> {
 }
 
 impl World {
-    async fn new(open: Vec<Api>) -> World {
+    pub(super) async fn new(open: Vec<Api>) -> World {
         let data = tempfile::tempdir().unwrap();
         let mut config = Config::read(&settings, data.path().to_owned(), true).unwrap();
         config.auth = Settings { open, ..Settings::from_lookup(&settings).unwrap() };
@@ -35,9 +36,10 @@ impl World {
         let (token, pass) = ("the operator's".into(), "the steps'".into());
         let settings_of_doors = DoorSettings::default();
         let doors = Doors { auth, settings: settings_of_doors, is_local: false, token, pass };
-        let router = router(Context::new(app, None), doors);
+        let context = Context::new(app, None);
+        let router = router(context.clone(), doors);
         let tokens = Tokens::from_lookup(&settings).unwrap().unwrap();
-        World { router, table, tokens, _data: data }
+        World { context, router, table, tokens, _data: data }
     }
 
     fn token(&self, role: Role, namespace: Option<&str>) -> String {
