@@ -11,6 +11,8 @@ use serde_json::{Value, json};
 
 use crate::process::{Server, serve};
 
+/// Bytes of a mebibyte.
+pub(crate) const MIB: f64 = 1_048_576.0;
 /// The pause between two looks at a job or at a server.
 pub(crate) const POLL: Duration = Duration::from_millis(100);
 
@@ -84,5 +86,5 @@ fn id_of(thing: &Value) -> Result<String> {
 }
 
 pub(crate) fn mebibytes(bytes: u64) -> f64 {
-    bytes as f64 / 1_048_576.0
+    bytes as f64 / MIB
 }

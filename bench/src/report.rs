@@ -2,14 +2,13 @@
 
 use std::io::{Result, Write};
 
+use crate::api::MIB;
 use crate::chain_report::{self, ChainFigures};
 use crate::disk::Disk;
 use crate::engine_cost::{self, Cost};
 use crate::scenario::{Bench, Scenario};
 use crate::suite::{Case, Outcome, Pair};
 use crate::verdict;
-
-const MIB: f64 = 1024.0 * 1024.0;
 
 /// All that a report is about.
 pub(crate) struct Measured {

@@ -301,4 +301,36 @@ mod tests {
         assert_eq!(all("SELECT count(*) FROM runs WHERE version IS NULL"), [12]);
         assert_eq!(all("SELECT runs FROM run_counts ORDER BY dialect, status"), [2; 6]);
     }
+
+    #[test]
+    fn notifications_of_older_data_stay_and_are_known_within_their_namespaces() {
+        let (_dir, path) = file();
+        let connection = Connection::open(&path).unwrap();
+        connection.execute_batch(WRITER_PRAGMAS).unwrap();
+        MIGRATIONS[..5].iter().for_each(|sql| connection.execute_batch(sql).unwrap());
+        connection.pragma_update(None, "user_version", 5).unwrap();
+        let columns = "INSERT INTO progress (id, webhook_id, namespace, workflow, execution, received, event)";
+        let old = format!("{columns} VALUES (?1, 'w' || ?1, 'a', 'flow', 'run', ?1 * 10, x'7b7d')");
+        for id in [3, 7] {
+            connection.execute(&old, [id]).unwrap();
+        }
+        drop(connection);
+
+        let connection = open_writer(&path).unwrap();
+        let all = |sql: &str| {
+            let mut select = connection.prepare(sql).unwrap();
+            let rows = select.query_map([], |row| row.get::<_, String>(0)).unwrap();
+            rows.collect::<rusqlite::Result<Vec<_>>>().unwrap()
+        };
+        let told = "SELECT concat_ws(' ', id, webhook_id, namespace, workflow, execution, received, hex(event)) \
+                    FROM progress ORDER BY id";
+        assert_eq!(all(told), ["3 w3 a flow run 30 7B7D", "7 w7 a flow run 70 7B7D"]);
+        let new = |namespace: &str| {
+            let sql = format!("{columns} VALUES (NULL, 'w3', ?1, 'flow', 'run', 80, x'7b7d')");
+            connection.execute(&sql, [namespace])
+        };
+        assert!(new("a").is_err(), "the same again");
+        new("b").unwrap();
+        assert_eq!(all("SELECT namespace FROM progress WHERE id > 7"), ["b"]);
+    }
 }
