@@ -59,7 +59,9 @@ pub const EVENT_BYTES_KEPT: usize = 4 << 20;
 /// Watchers that read the journal at once; a further one waits.
 pub const EVENT_READERS: usize = 16;
 /// Runs whose state a reader of the feed keeps; others are read again from their beginning.
-pub const EVENT_RUNS_OPEN: usize = 64;
+pub const EVENT_RUNS_OPEN: usize = 4_096;
+/// Bytes of those, roughly; one run is kept whatever it takes.
+pub const EVENT_RUNS_BYTES: usize = 16 << 20;
 /// Pieces of a model's answer that a listener may be behind; further ones pass it by.
 pub const TOKENS_BEHIND: usize = 256;
 /// A run whose next event is further away leaves memory until then.

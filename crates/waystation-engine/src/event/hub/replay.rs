@@ -3,14 +3,16 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
+use lru::LruCache;
 use waystation_core::dialect::graph::event::{Event, Projector};
-use waystation_core::entry::Entry;
+use waystation_core::entry::{Entry, Fact};
 use waystation_core::error::Error;
+use waystation_core::extract::bytes_about;
 
 use super::{Place, Told, Topic};
 use crate::driver::plans::Plans;
 use crate::id::RunId;
-use crate::limits::{EVENT_BYTES_KEPT, EVENT_RUNS_OPEN};
+use crate::limits::{EVENT_BYTES_KEPT, EVENT_RUNS_BYTES, EVENT_RUNS_OPEN};
 use crate::node::context::Token;
 use crate::store::{FeedRow, Store};
 
@@ -25,7 +27,13 @@ struct OneRun {
     id: RunId,
     projector: Projector,
     ahead: VecDeque<Entry>,
+    /// What it takes in memory, roughly.
+    bytes: usize,
 }
+
+/// What a run takes beside the values in its journal, roughly, and an entry of it.
+const RUN_BYTES: usize = 2 << 10;
+const ENTRY_BYTES: usize = 256;
 
 impl OneRun {
     /// Nothing, if the run is gone.
@@ -33,7 +41,7 @@ impl OneRun {
         let Some(row) = sources.store.run(id).await? else { return Ok(None) };
         let definition = sources.plans.stored(&*sources.store, &row.plan).await?;
         let projector = Projector::new(Arc::clone(&definition.program), &id.to_string());
-        Ok(Some(OneRun { id, projector, ahead: VecDeque::new() }))
+        Ok(Some(OneRun { id, projector, ahead: VecDeque::new(), bytes: RUN_BYTES }))
     }
 
     /// Adds the events of the next entry; answers whether there was one.
@@ -41,10 +49,50 @@ impl OneRun {
         if self.ahead.is_empty() {
             let seen = self.projector.entries_seen();
             self.ahead = sources.store.journal(self.id, seen).await?.into();
+            self.bytes += self.ahead.iter_mut().map(weight).sum::<usize>();
         }
         let Some(entry) = self.ahead.pop_front() else { return Ok(false) };
         self.projector.apply(&entry, events);
         Ok(true)
+    }
+}
+
+fn weight(entry: &mut Entry) -> usize {
+    let said = match &entry.fact {
+        Fact::Logged { message, .. } => message.len(),
+        _ => 0,
+    };
+    let values = entry.fact.values_mut().filter_map(|data| data.value());
+    ENTRY_BYTES + said + values.map(|value| bytes_about(value)).sum::<usize>()
+}
+
+/// Runs under way, as many as there is room for: the least used make room.
+struct OpenRuns {
+    runs: LruCache<RunId, OneRun>,
+    bytes: usize,
+}
+
+impl OpenRuns {
+    fn new() -> OpenRuns {
+        OpenRuns { runs: LruCache::unbounded(), bytes: 0 }
+    }
+
+    fn take(&mut self, id: RunId) -> Option<OneRun> {
+        let run = self.runs.pop(&id)?;
+        self.bytes -= run.bytes;
+        Some(run)
+    }
+
+    /// The one that is kept last stays, so that a large run is not read again for each of its rows.
+    fn keep(&mut self, run: OneRun) {
+        self.bytes += run.bytes;
+        self.runs.put(run.id, run);
+        let is_too_much =
+            |open: &OpenRuns| open.runs.len() > EVENT_RUNS_OPEN || open.bytes > EVENT_RUNS_BYTES;
+        while is_too_much(self) && self.runs.len() > 1 {
+            let Some((_, run)) = self.runs.pop_lru() else { return };
+            self.bytes -= run.bytes;
+        }
     }
 }
 
@@ -160,8 +208,7 @@ pub(crate) struct FeedReader {
     /// The last row that was read.
     row: u64,
     rows: VecDeque<FeedRow>,
-    /// Runs under way, the least used first.
-    open: VecDeque<OneRun>,
+    open: OpenRuns,
 }
 
 /// Rows of the feed that are read at once.
@@ -170,7 +217,7 @@ const ROWS: usize = 64;
 impl FeedReader {
     /// Behind a row.
     pub(crate) fn new(row: u64) -> FeedReader {
-        FeedReader { row, rows: VecDeque::new(), open: VecDeque::new() }
+        FeedReader { row, rows: VecDeque::new(), open: OpenRuns::new() }
     }
 
     /// The next row and its events, none of which the journal of a run that is gone has.
@@ -190,8 +237,7 @@ impl FeedReader {
     }
 
     async fn events(&mut self, sources: &Sources, row: FeedRow) -> Result<Vec<Event>, Error> {
-        let known = self.open.iter().position(|run| run.id == row.run);
-        let run = match known.and_then(|place| self.open.remove(place)) {
+        let run = match self.open.take(row.run) {
             // One that is ahead of the row has been read from another place on.
             Some(run) if run.projector.entries_seen() <= row.first_seq => Some(run),
             _ => OneRun::open(sources, row.run).await?,
@@ -209,11 +255,45 @@ impl FeedReader {
         }
         let is_over = events.last().is_some_and(Event::is_last);
         if !is_over {
-            self.open.push_back(run);
-            if self.open.len() > EVENT_RUNS_OPEN {
-                self.open.pop_front();
-            }
+            self.open.keep(run);
         }
         Ok(events)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::event::hub::tests::Scene;
+
+    async fn open(scene: &Scene, bytes: usize) -> OneRun {
+        let id = scene.begin().await;
+        OneRun { bytes, ..OneRun::open(&scene.hub.sources, id).await.unwrap().unwrap() }
+    }
+
+    #[tokio::test]
+    async fn runs_are_kept_as_long_as_there_is_room_and_the_last_one_in_any_case() {
+        let scene = Scene::new();
+        let mut kept = OpenRuns::new();
+        let half = EVENT_RUNS_BYTES / 2;
+        let [one, two, three] =
+            [open(&scene, half).await, open(&scene, half).await, open(&scene, 1).await];
+        let ids = [one.id, two.id, three.id];
+        kept.keep(one);
+        kept.keep(two);
+        let one = kept.take(ids[0]).unwrap();
+        kept.keep(one);
+        kept.keep(three);
+        assert_eq!(ids.map(|id| kept.runs.contains(&id)), [true, false, true]);
+        let large = open(&scene, half * 5).await;
+        let id = large.id;
+        kept.keep(large);
+        assert_eq!((kept.runs.len(), kept.bytes), (1, half * 5));
+        assert!(kept.take(id).is_some());
+        assert_eq!(kept.bytes, 0);
+        for _ in 0..=EVENT_RUNS_OPEN {
+            kept.keep(open(&scene, 1).await);
+        }
+        assert_eq!((kept.runs.len(), kept.bytes), (EVENT_RUNS_OPEN, EVENT_RUNS_OPEN));
     }
 }

@@ -22,14 +22,14 @@ fn graph() -> Vec<u8> {
     serde_json::to_vec(&Plan { dialect: Dialect::Graph, ..plan }).unwrap()
 }
 
-struct Scene {
+pub(super) struct Scene {
     store: Arc<dyn Store>,
-    hub: Arc<Hub>,
+    pub(super) hub: Arc<Hub>,
     _closing: watch::Sender<bool>,
 }
 
 impl Scene {
-    fn new() -> Scene {
+    pub(super) fn new() -> Scene {
         Scene::on(Arc::new(MemoryStore::default()))
     }
 
@@ -41,7 +41,7 @@ impl Scene {
     }
 
     /// A run of the workflow `w`.
-    async fn begin(&self) -> RunId {
+    pub(super) async fn begin(&self) -> RunId {
         let run = RunId::new();
         let new_run = NewRun {
             workflow: "w".into(),

@@ -23,9 +23,12 @@ const SENT: &str = "redis.events";
 /// The mark that keeps the ids of this data apart from those of earlier data with the same Redis.
 const BASE: &str = "redis.events.base";
 /// Events sent together.
-const BATCH_EVENTS: usize = 128;
+const BATCH_EVENTS: usize = 512;
 /// Bytes of them, roughly.
 const BATCH_BYTES: usize = 1 << 20;
+/// The pause after everything is sent. What happens meanwhile is read and sent at once, which takes a third of
+/// the work: a short run's journal is read once, and not once for each of its steps.
+const PACE: Duration = Duration::from_millis(20);
 /// What Redis says of an id that a stream has already, or has gone past.
 const KNOWN: &str = "equal or smaller";
 
@@ -61,6 +64,16 @@ struct Batch {
     row: u64,
 }
 
+impl Batch {
+    fn is_empty(&self) -> bool {
+        self.row == 0
+    }
+
+    fn is_full(&self) -> bool {
+        self.events.len() >= BATCH_EVENTS || self.bytes >= BATCH_BYTES
+    }
+}
+
 impl Sender {
     async fn run(mut self) {
         let mut backoff = BACKOFF_MIN;
@@ -82,7 +95,7 @@ impl Sender {
         let mut reader = FeedReader::new(sent);
         loop {
             let batch = self.batch(&mut reader, base).await?;
-            if batch.row == 0 {
+            if batch.is_empty() {
                 let more = timeout(IDLE_CHECK, self.hub.fed.notified()).await;
                 if more.is_err() {
                     link.keep_alive().await?;
@@ -95,6 +108,9 @@ impl Sender {
             *backoff = BACKOFF_MIN;
             if std::mem::take(&mut self.is_down) {
                 tracing::info!(place = self.config.place, "events reach Redis again");
+            }
+            if !batch.is_full() {
+                sleep(PACE).await;
             }
         }
     }
@@ -118,7 +134,7 @@ impl Sender {
 
     async fn batch(&self, reader: &mut FeedReader, base: u64) -> Result<Batch, String> {
         let mut batch = Batch::default();
-        while batch.events.len() < BATCH_EVENTS && batch.bytes < BATCH_BYTES {
+        while !batch.is_full() {
             let next = self.hub.next_of_feed(reader).await.map_err(|error| error.message)?;
             let Some((row, events)) = next else { break };
             batch.row = row;
