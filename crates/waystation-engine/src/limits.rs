@@ -58,6 +58,8 @@ pub const EVENTS_KEPT: usize = 1_024;
 pub const EVENT_BYTES_KEPT: usize = 4 << 20;
 /// Watchers that read the journal at once; a further one waits.
 pub const EVENT_READERS: usize = 16;
+/// Bytes of journals that a reader of the feed is given at once; what is over is cut after the row that exceeds it.
+pub const FEED_BYTES: usize = 4 << 20;
 /// Runs whose state a reader of the feed keeps; others are read again from their beginning.
 pub const EVENT_RUNS_OPEN: usize = 4_096;
 /// Bytes of those, roughly; one run is kept whatever it takes.

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use lru::LruCache;
 use waystation_core::dialect::graph::event::{Event, Projector};
-use waystation_core::entry::{Entry, Fact};
+use waystation_core::entry::Entry;
 use waystation_core::error::Error;
 use waystation_core::extract::bytes_about;
 
@@ -31,17 +31,44 @@ struct OneRun {
     bytes: usize,
 }
 
-/// What a run takes beside the values in its journal, roughly, and an entry of it.
+/// What a run takes beside the values in its events, roughly.
 const RUN_BYTES: usize = 2 << 10;
-const ENTRY_BYTES: usize = 256;
 
 impl OneRun {
     /// Nothing, if the run is gone.
     async fn open(sources: &Sources, id: RunId) -> Result<Option<OneRun>, Error> {
         let Some(row) = sources.store.run(id).await? else { return Ok(None) };
-        let definition = sources.plans.stored(&*sources.store, &row.plan).await?;
+        Ok(Some(OneRun::of_plan(sources, id, &row.plan).await?))
+    }
+
+    async fn of_plan(sources: &Sources, id: RunId, plan: &str) -> Result<OneRun, Error> {
+        let definition = sources.plans.stored(&*sources.store, plan).await?;
         let projector = Projector::new(Arc::clone(&definition.program), &id.to_string());
-        Ok(Some(OneRun { id, projector, ahead: VecDeque::new(), bytes: RUN_BYTES }))
+        Ok(OneRun { id, projector, ahead: VecDeque::new(), bytes: RUN_BYTES })
+    }
+
+    /// One that has seen all before a row. Nothing, if the run is gone.
+    async fn before(sources: &Sources, row: &FeedRow) -> Result<Option<OneRun>, Error> {
+        if row.entries.is_empty() {
+            return Ok(None);
+        }
+        if let Some(plan) = &row.plan {
+            return Ok(Some(OneRun::of_plan(sources, row.run, plan).await?));
+        }
+        let Some(mut run) = OneRun::open(sources, row.run).await? else { return Ok(None) };
+        let mut events = Vec::new();
+        while run.projector.entries_seen() < row.first_seq {
+            if !run.step(sources, &mut events).await? {
+                return Ok(None);
+            }
+        }
+        run.ahead.clear();
+        run.weigh(&events);
+        Ok(Some(run))
+    }
+
+    fn weigh(&mut self, events: &[Event]) {
+        self.bytes += events.iter().map(|event| bytes_about(&event.data)).sum::<usize>();
     }
 
     /// Adds the events of the next entry; answers whether there was one.
@@ -49,21 +76,11 @@ impl OneRun {
         if self.ahead.is_empty() {
             let seen = self.projector.entries_seen();
             self.ahead = sources.store.journal(self.id, seen).await?.into();
-            self.bytes += self.ahead.iter_mut().map(weight).sum::<usize>();
         }
         let Some(entry) = self.ahead.pop_front() else { return Ok(false) };
         self.projector.apply(&entry, events);
         Ok(true)
     }
-}
-
-fn weight(entry: &mut Entry) -> usize {
-    let said = match &entry.fact {
-        Fact::Logged { message, .. } => message.len(),
-        _ => 0,
-    };
-    let values = entry.fact.values_mut().filter_map(|data| data.value());
-    ENTRY_BYTES + said + values.map(|value| bytes_about(value)).sum::<usize>()
 }
 
 /// Runs under way, as many as there is room for: the least used make room.
@@ -75,6 +92,25 @@ struct OpenRuns {
 impl OpenRuns {
     fn new() -> OpenRuns {
         OpenRuns { runs: LruCache::unbounded(), bytes: 0 }
+    }
+
+    /// The events of a row.
+    async fn events(&mut self, sources: &Sources, row: &FeedRow) -> Result<Vec<Event>, Error> {
+        let known = self.take(row.run);
+        let mut run = match known.filter(|run| run.projector.entries_seen() == row.first_seq) {
+            Some(run) => run,
+            None => match OneRun::before(sources, row).await? {
+                Some(run) => run,
+                None => return Ok(Vec::new()),
+            },
+        };
+        let mut events = Vec::new();
+        row.entries.iter().for_each(|entry| run.projector.apply(entry, &mut events));
+        if !events.last().is_some_and(Event::is_last) {
+            run.weigh(&events);
+            self.keep(run);
+        }
+        Ok(events)
     }
 
     fn take(&mut self, id: RunId) -> Option<OneRun> {
@@ -212,7 +248,7 @@ pub(crate) struct FeedReader {
 }
 
 /// Rows of the feed that are read at once.
-const ROWS: usize = 64;
+const ROWS: usize = 256;
 
 impl FeedReader {
     /// Behind a row.
@@ -229,35 +265,11 @@ impl FeedReader {
         if self.rows.is_empty() {
             self.rows = sources.store.feed(self.row, workflow, ROWS).await?.into();
         }
-        let Some(row) = self.rows.front().copied() else { return Ok(None) };
-        let events = self.events(sources, row).await?;
+        let Some(row) = self.rows.front() else { return Ok(None) };
+        let (id, events) = (row.id, self.open.events(sources, row).await?);
         self.rows.pop_front();
-        self.row = row.id;
-        Ok(Some((row.id, events)))
-    }
-
-    async fn events(&mut self, sources: &Sources, row: FeedRow) -> Result<Vec<Event>, Error> {
-        let run = match self.open.take(row.run) {
-            // One that is ahead of the row has been read from another place on.
-            Some(run) if run.projector.entries_seen() <= row.first_seq => Some(run),
-            _ => OneRun::open(sources, row.run).await?,
-        };
-        let Some(mut run) = run else { return Ok(Vec::new()) };
-        let mut events = Vec::new();
-        let end = row.first_seq + row.count;
-        while run.projector.entries_seen() < end {
-            if run.projector.entries_seen() <= row.first_seq {
-                events.clear();
-            }
-            if !run.step(sources, &mut events).await? {
-                break;
-            }
-        }
-        let is_over = events.last().is_some_and(Event::is_last);
-        if !is_over {
-            self.open.keep(run);
-        }
-        Ok(events)
+        self.row = id;
+        Ok(Some((id, events)))
     }
 }
 

@@ -21,7 +21,7 @@ fn graph(workflow: &str, append: Append) -> Append {
 }
 
 fn pieces(rows: &[FeedRow]) -> Vec<(RunId, u32, u32)> {
-    rows.iter().map(|row| (row.run, row.first_seq, row.count)).collect()
+    rows.iter().map(|row| (row.run, row.first_seq, row.entries.len() as u32)).collect()
 }
 
 async fn appends_to_graphs_are_fed_in_order(store: &impl Store) {
@@ -44,7 +44,13 @@ async fn appends_to_graphs_are_fed_in_order(store: &impl Store) {
     assert!(all.is_sorted_by(|a, b| a.id < b.id));
     assert_eq!(store.feed_end().await.unwrap(), all[3].id);
     assert_eq!(store.feed(all[1].id, None, 1).await.unwrap(), all[2..3]);
-    let of_a = [all[0], all[2], all[3]];
+    for row in &all {
+        let journal = store.journal(row.run, row.first_seq).await.unwrap();
+        assert_eq!(row.entries, journal[..row.entries.len()]);
+        let plan = store.run(row.run).await.unwrap().map(|run| run.plan);
+        assert_eq!(row.plan, plan.filter(|_| row.first_seq == 0));
+    }
+    let of_a = [all[0].clone(), all[2].clone(), all[3].clone()];
     assert_eq!(store.feed(0, Some("a"), 9).await.unwrap(), of_a);
     assert_eq!(store.feed(all[0].id, Some("a"), 9).await.unwrap(), of_a[1..]);
     assert_eq!(store.feed(0, Some("nobody's"), 9).await.unwrap(), []);

@@ -170,8 +170,10 @@ impl State {
         if let Some(run) = self.runs.get_mut(&id) {
             if run.row.dialect == Dialect::Graph && run.place.is_none() {
                 self.feed_end += 1;
-                let (count, at) = (entries.len() as u32, entries.last().map_or(0, |last| last.at));
-                let row = FeedRow { id: self.feed_end, run: id, first_seq, count };
+                let at = entries.last().map_or(0, |last| last.at);
+                let plan = (first_seq == 0).then(|| run.row.plan.clone());
+                let entries = entries.clone();
+                let row = FeedRow { id: self.feed_end, run: id, plan, first_seq, entries };
                 self.feed.push((row, run.row.workflow.clone(), at));
             }
             for (day, usage) in spent_by_day(&entries) {
@@ -334,7 +336,7 @@ impl FeedStore for MemoryStore {
         let rows = state.feed.iter().filter(|(row, of, _)| {
             row.id > after && workflow.is_none_or(|workflow| workflow == of)
         });
-        Ok(rows.map(|(row, _, _)| *row).take(limit).collect())
+        Ok(rows.map(|(row, _, _)| row.clone()).take(limit).collect())
     }
 
     async fn feed_end(&self) -> Result<u64> {

@@ -3,14 +3,13 @@
 use rusqlite::{Connection, OptionalExtension, params};
 
 use super::writer::{Session, Written};
-use super::{integer, unsigned};
+use super::{integer, runs, unsigned};
 use crate::id::RunId;
 use crate::limits;
 use crate::store::{FeedRow, Result};
 
-const OF_ALL: &str =
-    "SELECT id, run, first_seq, count FROM feed WHERE id > ?1 ORDER BY id LIMIT ?2";
-const OF_WORKFLOW: &str = "SELECT id, run, first_seq, count FROM feed \
+const OF_ALL: &str = "SELECT id, run, first_seq FROM feed WHERE id > ?1 ORDER BY id LIMIT ?2";
+const OF_WORKFLOW: &str = "SELECT id, run, first_seq FROM feed \
                            WHERE workflow = ?3 AND id > ?1 ORDER BY id LIMIT ?2";
 
 /// Adds what was appended to a run.
@@ -34,21 +33,23 @@ pub(super) fn after(
     limit: usize,
 ) -> Result<Vec<FeedRow>> {
     let (place, limit) = (integer(place), integer(limit as u64));
-    let row = |row: &rusqlite::Row<'_>| {
-        let (id, run) = (unsigned(row.get(0)?), RunId(row.get(1)?));
-        Ok(FeedRow { id, run, first_seq: row.get(2)?, count: row.get(3)? })
+    let mut select =
+        connection.prepare_cached(if workflow.is_some() { OF_WORKFLOW } else { OF_ALL })?;
+    let mut found = match workflow {
+        None => select.query(params![place, limit])?,
+        Some(workflow) => select.query(params![place, limit, workflow])?,
     };
-    let rows = match workflow {
-        None => connection
-            .prepare_cached(OF_ALL)?
-            .query_map(params![place, limit], row)?
-            .collect::<rusqlite::Result<_>>(),
-        Some(workflow) => connection
-            .prepare_cached(OF_WORKFLOW)?
-            .query_map(params![place, limit, workflow], row)?
-            .collect(),
-    };
-    Ok(rows?)
+    let (mut rows, mut bytes) = (Vec::new(), 0);
+    while bytes < limits::FEED_BYTES
+        && let Some(row) = found.next()?
+    {
+        let (id, run, first_seq) = (unsigned(row.get(0)?), RunId(row.get(1)?), row.get(2)?);
+        let plan = if first_seq == 0 { runs::plan_of(connection, run)? } else { None };
+        let (entries, size) = runs::piece(connection, run, first_seq)?;
+        bytes += size;
+        rows.push(FeedRow { id, run, plan, first_seq, entries });
+    }
+    Ok(rows)
 }
 
 /// The last place given, also when its row is gone.

@@ -86,6 +86,35 @@ pub(super) fn journal(connection: &Connection, run: RunId, from_seq: u32) -> Res
     Ok(entries)
 }
 
+/// What was appended to a run at a place, and how many bytes it is here; nothing if the run is gone.
+pub(super) fn piece(
+    connection: &Connection,
+    run: RunId,
+    first_seq: u32,
+) -> Result<(Vec<Entry>, usize)> {
+    // Who asks for it is seldom far behind: the latest are looked at first.
+    let sql = "SELECT entries FROM journal \
+               WHERE run = ?1 AND first_seq = ?2 ORDER BY batch DESC LIMIT 1";
+    let mut select = connection.prepare_cached(sql)?;
+    let blob: Option<Vec<u8>> =
+        select.query_row(params![run.0, first_seq], |row| row.get(0)).optional()?;
+    let Some(blob) = blob else { return Ok((Vec::new(), 0)) };
+    let mut values = HashMap::new();
+    let mut bytes = blob.len();
+    let entries = codec::decode(&blob, |hash| {
+        let value = payload(connection, hash, &mut values)?;
+        bytes += waystation_core::extract::bytes_about(&value);
+        Ok(value)
+    })?;
+    Ok((entries, bytes))
+}
+
+/// The hash of a run's plan, if the run is there.
+pub(super) fn plan_of(connection: &Connection, run: RunId) -> Result<Option<String>> {
+    let sql = "SELECT hash FROM plans WHERE id = (SELECT plan FROM runs WHERE id = ?1)";
+    Ok(connection.prepare_cached(sql)?.query_row([run.0], |row| row.get(0)).optional()?)
+}
+
 /// A stored value, read once however often a journal refers to it.
 fn payload(
     connection: &Connection,
