@@ -26,8 +26,8 @@ const BASE: &str = "redis.events.base";
 const BATCH_EVENTS: usize = 512;
 /// Bytes of them, roughly.
 const BATCH_BYTES: usize = 1 << 20;
-/// The pause after everything is sent. What happens meanwhile is read and sent at once, which takes a third of
-/// the work: a short run's journal is read once, and not once for each of its steps.
+/// The pause after everything is sent. What happens meanwhile is read and sent at once, in one read of the store and
+/// one exchange with Redis instead of many: under load the sender has to keep up with the runs beside it.
 const PACE: Duration = Duration::from_millis(20);
 /// What Redis says of an id that a stream has already, or has gone past.
 const KNOWN: &str = "equal or smaller";
