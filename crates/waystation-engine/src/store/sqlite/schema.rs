@@ -170,6 +170,22 @@ mod tests {
         (dir, file)
     }
 
+    /// Data as an older version has left it.
+    fn of_format(path: &std::path::Path, format: usize) -> Connection {
+        let connection = Connection::open(path).unwrap();
+        connection.execute_batch(WRITER_PRAGMAS).unwrap();
+        MIGRATIONS[..format].iter().for_each(|sql| connection.execute_batch(sql).unwrap());
+        connection.pragma_update(None, "user_version", format as i64).unwrap();
+        connection
+    }
+
+    /// The first column of what a query finds.
+    fn column<T: rusqlite::types::FromSql>(connection: &Connection, sql: &str) -> Vec<T> {
+        let mut select = connection.prepare(sql).unwrap();
+        let rows = select.query_map([], |row| row.get(0)).unwrap();
+        rows.collect::<rusqlite::Result<_>>().unwrap()
+    }
+
     #[test]
     fn each_wrong_setting_refuses_to_start() {
         let (_dir, path) = file();
@@ -221,10 +237,7 @@ mod tests {
     fn data_of_every_older_format_is_brought_up_to_date() {
         for older in 1..MIGRATIONS.len() {
             let (_dir, path) = file();
-            let connection = Connection::open(&path).unwrap();
-            connection.execute_batch(WRITER_PRAGMAS).unwrap();
-            MIGRATIONS[..older].iter().for_each(|sql| connection.execute_batch(sql).unwrap());
-            connection.pragma_update(None, "user_version", older as i64).unwrap();
+            let connection = of_format(&path, older);
             connection.execute("INSERT INTO secrets VALUES ('kept', x'01')", []).unwrap();
             drop(connection);
 
@@ -268,10 +281,7 @@ mod tests {
     #[test]
     fn runs_of_older_data_get_their_wire_format_and_are_counted() {
         let (_dir, path) = file();
-        let connection = Connection::open(&path).unwrap();
-        connection.execute_batch(WRITER_PRAGMAS).unwrap();
-        MIGRATIONS[..2].iter().for_each(|sql| connection.execute_batch(sql).unwrap());
-        connection.pragma_update(None, "user_version", 2).unwrap();
+        let connection = of_format(&path, 2);
         let plans = [
             plan(Dialect::Pipeline, 1),
             plan(Dialect::Pipeline, 900),
@@ -291,11 +301,7 @@ mod tests {
         drop(connection);
 
         let connection = open_writer(&path).unwrap();
-        let all = |sql: &str| {
-            let mut select = connection.prepare(sql).unwrap();
-            let rows = select.query_map([], |row| row.get::<_, i64>(0)).unwrap();
-            rows.collect::<rusqlite::Result<Vec<_>>>().unwrap()
-        };
+        let all = |sql: &str| column::<i64>(&connection, sql);
         let expected = [0, 0, 1, 1, 0, 0, 1, 1, 0, 0, 1, 1];
         assert_eq!(all("SELECT dialect FROM runs ORDER BY id"), expected);
         assert_eq!(all("SELECT count(*) FROM runs WHERE version IS NULL"), [12]);
@@ -305,10 +311,7 @@ mod tests {
     #[test]
     fn notifications_of_older_data_stay_and_are_known_within_their_namespaces() {
         let (_dir, path) = file();
-        let connection = Connection::open(&path).unwrap();
-        connection.execute_batch(WRITER_PRAGMAS).unwrap();
-        MIGRATIONS[..5].iter().for_each(|sql| connection.execute_batch(sql).unwrap());
-        connection.pragma_update(None, "user_version", 5).unwrap();
+        let connection = of_format(&path, 5);
         let columns = "INSERT INTO progress (id, webhook_id, namespace, workflow, execution, received, event)";
         let old = format!("{columns} VALUES (?1, 'w' || ?1, 'a', 'flow', 'run', ?1 * 10, x'7b7d')");
         for id in [3, 7] {
@@ -317,11 +320,7 @@ mod tests {
         drop(connection);
 
         let connection = open_writer(&path).unwrap();
-        let all = |sql: &str| {
-            let mut select = connection.prepare(sql).unwrap();
-            let rows = select.query_map([], |row| row.get::<_, String>(0)).unwrap();
-            rows.collect::<rusqlite::Result<Vec<_>>>().unwrap()
-        };
+        let all = |sql: &str| column::<String>(&connection, sql);
         let told = "SELECT concat_ws(' ', id, webhook_id, namespace, workflow, execution, received, hex(event)) \
                     FROM progress ORDER BY id";
         assert_eq!(all(told), ["3 w3 a flow run 30 7B7D", "7 w7 a flow run 70 7B7D"]);
