@@ -291,7 +291,7 @@ fn all(
     let costs = engine_cost::all(&settings.site.data)?;
     let outcome = on_one_thread(suite::run(&mut bench, settings.connections, rounds))?;
     let chains = on_one_thread(chain_report::measure(&bench, settings.connections))?;
-    let place = api::Place { engine: bench.engine.clone(), data: &settings.site.data };
+    let place = settings.site.place()?;
     let graphs = tokio::runtime::Runtime::new()?.block_on(graphs::measure(&place, amounts))?;
     let lists =
         tokio::runtime::Runtime::new()?.block_on(lists::measure(&settings.site.data, filling))?;

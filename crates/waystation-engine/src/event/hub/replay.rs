@@ -61,9 +61,10 @@ impl OneRun {
             if !run.step(sources, &mut events).await? {
                 return Ok(None);
             }
+            run.weigh(&events);
+            events.clear();
         }
         run.ahead.clear();
-        run.weigh(&events);
         Ok(Some(run))
     }
 
