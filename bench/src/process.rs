@@ -124,6 +124,42 @@ impl Usage {
     }
 }
 
+/// What the machine's processors have done since it started, in ticks.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Processors {
+    all: u64,
+    idle: u64,
+    stolen: u64,
+}
+
+impl Processors {
+    /// Of this machine.
+    pub(crate) fn now() -> Result<Processors> {
+        Processors::read(&fs::read_to_string("/proc/stat").context("read /proc/stat")?)
+    }
+
+    /// The first line counts for all processors: user, nice, system, idle, waiting, interrupts of both kinds,
+    /// stolen by other machines on the same hardware.
+    fn read(stat: &str) -> Result<Processors> {
+        let fields = stat.strip_prefix("cpu ").and_then(|rest| rest.lines().next());
+        let fields = fields.context("no line of all processors")?.split_whitespace();
+        let ticks: Vec<u64> = fields.take(8).map(str::parse).collect::<Result<_, _>>()?;
+        let &[_, _, _, idle, waiting, _, _, stolen] = &*ticks else {
+            bail!("times of processors that nobody knows: {stat}");
+        };
+        Ok(Processors { all: ticks.iter().sum(), idle: idle + waiting, stolen })
+    }
+
+    /// The shares since an earlier moment that were idle and stolen, in percent.
+    pub(crate) fn since(self, earlier: Processors) -> (f64, f64) {
+        let share = |of: fn(&Processors) -> u64| {
+            let all = self.all.saturating_sub(earlier.all).max(1);
+            of(&self).saturating_sub(of(&earlier)) as f64 * 100.0 / all as f64
+        };
+        (share(|one| one.idle), share(|one| one.stolen))
+    }
+}
+
 /// The program's name stands in parentheses and may hold anything, so fields count from its end.
 fn cpu_time(stat: &str) -> Result<Duration> {
     let (_, fields) = stat.rsplit_once(')').context("a process state without a name")?;
@@ -149,6 +185,15 @@ mod tests {
         let stat = "7 (a) b (c) S 1 7 7 0 -1 4194304 100 0 0 0 250 50 0 0 20 0 5 0 100";
         assert_eq!(cpu_time(stat).unwrap(), Duration::from_secs(3));
         assert!(cpu_time("7 (a) S 1").is_err());
+    }
+
+    #[test]
+    fn shares_of_processors_are_of_the_time_between() {
+        let stat = |line: &str| Processors::read(&format!("{line}\ncpu0 1 2\n")).unwrap();
+        let earlier = stat("cpu  100 0 0 100 0 0 0 0 0 0");
+        let later = stat("cpu  150 5 5 120 10 5 0 5 7 7");
+        assert_eq!(later.since(earlier), (30.0, 5.0));
+        assert!(Processors::read("cpu  1 2 3").is_err());
     }
 
     #[test]

@@ -3,6 +3,7 @@
 
 mod ledger;
 mod load;
+mod look;
 mod trouble;
 
 use std::fmt::Write;
@@ -22,8 +23,9 @@ use tokio::time::{Instant, sleep, sleep_until};
 
 use self::ledger::{Latencies, Ledger, Window};
 use self::load::{Refused, Target};
+use self::look::{Look, slope, spare};
 use self::trouble::{Launch, Redis, Supervised};
-use crate::api::{Place, get_json, mebibytes, save};
+use crate::api::{Place, get_json, save};
 use crate::process::free_address;
 
 /// The share of the peak that is asked for.
@@ -89,13 +91,19 @@ pub(crate) async fn measure(place: &Place<'_>, amounts: &Amounts) -> Result<Stri
         clock: amounts.faketime.as_ref().map(|_| &*clock),
     };
     let before = completed(address).await?;
-    let (refused, happened, memory) = tokio::join!(
+    let (refused, happened, looks) = tokio::join!(
         load::steady(&target, &ledger, began, (runs, rate)),
         faults.happen(began, minutes),
-        watch(&server, began, minutes),
+        look::watch(&server, began, minutes),
     );
-    let seen =
-        Seen { peak, rate, refused: refused?, faults: happened?, memory, starts: server.starts() };
+    let seen = Seen {
+        peak,
+        rate,
+        refused: refused?,
+        faults: happened?,
+        looks: looks?,
+        starts: server.starts(),
+    };
     let mut ended = settle(address).await?;
     ended.completed -= before;
     report(&ledger, &seen, &ended, minutes)
@@ -198,27 +206,13 @@ impl Faults<'_> {
     }
 }
 
-/// The server's own memory in MiB, second by second, and when it was seen; none while it was away.
-async fn watch(server: &Supervised, began: Instant, minutes: Duration) -> Vec<(Duration, f64)> {
-    let (mut memory, mut at) = (Vec::new(), Duration::ZERO);
-    while at < minutes {
-        sleep_until(began + at).await;
-        memory.extend(server.usage().map(|usage| (at, mebibytes(usage.own_bytes))));
-        if let Some((_, now)) = memory.last().filter(|_| at.as_secs().is_multiple_of(30)) {
-            eprintln!("{} s: {now:.0} MiB, started {} times", at.as_secs(), server.starts());
-        }
-        at += Duration::from_secs(1);
-    }
-    memory
-}
-
 /// What was seen of the load.
 struct Seen {
     peak: f64,
     rate: f64,
     refused: Refused,
     faults: Vec<String>,
-    memory: Vec<(Duration, f64)>,
+    looks: Vec<Look>,
     starts: usize,
 }
 
@@ -253,15 +247,12 @@ async fn settle(address: SocketAddr) -> Result<Ended> {
 
 fn report(ledger: &Ledger, seen: &Seen, ended: &Ended, minutes: Duration) -> Result<String> {
     let minute = Duration::from_secs(60);
-    let calm = |from: Duration| ledger.latencies(Window { from, to: from + minute });
-    let ([ack_before, call_before], [ack_after, call_after]) =
-        (calm(Duration::ZERO), calm(minutes - minute));
-    let [ack_worst, call_worst] = ledger.latencies(Window { from: minute, to: minutes - minute });
     let (due, acknowledged) = ledger.counts();
     ensure!(due > 0, "no run was begun");
     let lost = ledger.lost();
-    let growth = slope(&seen.memory, minutes / 2);
-    let holds = |holds| if holds { "yes" } else { "**no**" };
+    let memory: Vec<_> =
+        seen.looks.iter().filter_map(|look| Some((look.at, look.memory?))).collect();
+    let growth = slope(&memory, minutes / 2);
     let mut out = String::from("## Faults\n\n");
     writeln!(
         out,
@@ -282,7 +273,7 @@ fn report(ledger: &Ledger, seen: &Seen, ended: &Ended, minutes: Duration) -> Res
         seen.refused.broken,
         holds(lost == 0 && *failed == 0 && *running == 0 && *completed >= acknowledged as u64),
     )?;
-    let (first, last) = (seen.memory.first(), seen.memory.last());
+    let (first, last) = (memory.first(), memory.last());
     writeln!(
         out,
         "| memory does not grow | {:.0} MiB at first, {:.0} MiB at last; {growth:+.2} MiB a minute over the second \
@@ -292,53 +283,43 @@ fn report(ledger: &Ledger, seen: &Seen, ended: &Ended, minutes: Duration) -> Res
         seen.starts,
         holds(growth < GROWTH_MIB),
     )?;
-    for (what, before, worst, after) in [
-        ("acknowledged", &ack_before, &ack_worst, &ack_after),
-        ("called", &call_before, &call_worst, &call_after),
-    ] {
-        let words = |one: &Latencies| {
-            let Latencies { p50, p99, share } = one;
-            format!("p50 {p50:.1} ms, p99 {p99:.1} ms, {:.2}% of those due", share * 100.0)
-        };
-        let is_calm = |one: &Latencies| one.share > 0.999;
+    compare_latencies(&mut out, ledger, minutes)?;
+    writeln!(
+        out,
+        "| what the load left of the processors | first minute {}; last minute {} | |",
+        spare(&seen.looks, Duration::ZERO),
+        spare(&seen.looks, minutes - minute),
+    )?;
+    Ok(out)
+}
+
+fn holds(holds: bool) -> &'static str {
+    if holds { "yes" } else { "**no**" }
+}
+
+/// Rows that compare the last minute with the first.
+fn compare_latencies(out: &mut String, ledger: &Ledger, minutes: Duration) -> Result<()> {
+    let minute = Duration::from_secs(60);
+    let window = |from, to| ledger.latencies(Window { from, to });
+    let before = window(Duration::ZERO, minute);
+    let between = window(minute, minutes - minute);
+    let after = window(minutes - minute, minutes);
+    let is_calm = |one: &Latencies| one.share > 0.999;
+    let words = |one: &Latencies| {
+        let Latencies { p50, p99, share } = one;
+        format!("p50 {p50:.1} ms, p99 {p99:.1} ms, {:.2}% of those due", share * 100.0)
+    };
+    for (index, what) in ["acknowledged", "called"].into_iter().enumerate() {
+        let (before, between, after) = (&before[index], &between[index], &after[index]);
+        let is_as_before = after.p50 <= before.p50 * 1.25 && after.p99 <= before.p99 * 1.25;
         writeln!(
             out,
             "| from due until {what}: afterwards as before | first minute {}; between {}; last minute {} | {} |",
             words(before),
-            words(worst),
+            words(between),
             words(after),
-            holds(
-                is_calm(before)
-                    && is_calm(after)
-                    && after.p50 <= before.p50 * 1.25
-                    && after.p99 <= before.p99 * 1.25
-            ),
+            holds(is_calm(before) && is_calm(after) && is_as_before),
         )?;
     }
-    Ok(out)
-}
-
-/// How a figure grows in a minute, by least squares, from a moment on.
-fn slope(figures: &[(Duration, f64)], from: Duration) -> f64 {
-    let points = figures.iter().filter(|(at, _)| *at >= from);
-    let points: Vec<(f64, f64)> =
-        points.map(|(at, figure)| (at.as_secs_f64() / 60.0, *figure)).collect();
-    let count = points.len() as f64;
-    let mean = |of: fn(&(f64, f64)) -> f64| points.iter().map(of).sum::<f64>() / count;
-    let (x, y) = (mean(|point| point.0), mean(|point| point.1));
-    let above: f64 = points.iter().map(|point| (point.0 - x) * (point.1 - y)).sum();
-    let below: f64 = points.iter().map(|point| (point.0 - x).powi(2)).sum();
-    above / below
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_slope_is_per_minute_and_of_the_end() {
-        let at = |second: u64, figure: f64| (Duration::from_secs(second), figure);
-        let figures = [at(0, 900.0), at(60, 10.0), at(90, 11.0), at(120, 12.0)];
-        assert!((slope(&figures, Duration::from_secs(60)) - 2.0).abs() < 1e-9);
-    }
+    Ok(())
 }

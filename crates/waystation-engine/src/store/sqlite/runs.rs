@@ -69,21 +69,26 @@ pub(super) fn plan(connection: &Connection, hash: &str) -> Result<Option<Vec<u8>
     blob.map(|blob| Ok(codec::unpack_json(&blob)?.into_owned())).transpose()
 }
 
-/// A run's entries from a place on.
+/// A run's entries from a place on. Who follows a run asks for its latest again and again: they are looked
+/// for from the end, so that it does not take longer the longer the run is.
 pub(super) fn journal(connection: &Connection, run: RunId, from_seq: u32) -> Result<Vec<Entry>> {
-    let sql = "SELECT first_seq, entries FROM journal \
-               WHERE run = ?1 AND first_seq + count > ?2 ORDER BY batch";
+    let sql = "SELECT first_seq, entries FROM journal WHERE run = ?1 ORDER BY batch DESC";
     let mut select = connection.prepare_cached(sql)?;
-    let mut rows = select.query(params![run.0, from_seq])?;
+    let mut rows = select.query([run.0])?;
     let mut values = HashMap::new();
-    let mut entries = Vec::new();
+    let mut batches = Vec::new();
     while let Some(row) = rows.next()? {
-        let known = from_seq.saturating_sub(row.get(0)?);
+        let first_seq: u32 = row.get(0)?;
         let blob = row.get_ref(1)?.as_blob().map_err(StoreError::failed)?;
-        let batch = codec::decode(blob, |hash| payload(connection, hash, &mut values))?;
-        entries.extend(batch.into_iter().skip(known as usize));
+        let mut batch = codec::decode(blob, |hash| payload(connection, hash, &mut values))?;
+        let known = from_seq.saturating_sub(first_seq) as usize;
+        batch.drain(..known.min(batch.len()));
+        batches.push(batch);
+        if first_seq <= from_seq {
+            break;
+        }
     }
-    Ok(entries)
+    Ok(batches.into_iter().rev().flatten().collect())
 }
 
 /// What was appended to a run at a place, and how many bytes it is here; nothing if the run is gone.

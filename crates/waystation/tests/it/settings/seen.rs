@@ -1,6 +1,6 @@
 //! What is seen of a node and by the services around it, as values to compare.
 
-use chrono::DateTime;
+use chrono::{DateTime, SubsecRound};
 use serde_json::{Map, Value, json};
 
 use super::scene::NODE;
@@ -12,7 +12,7 @@ use crate::support::target::Received;
 const LONG_MS: u64 = 2_000;
 
 /// No row makes a node wait as many seconds as this, but for one that says until when.
-const LATER_SECONDS: i64 = 1_000_000;
+const LATER_SECONDS: f64 = 1_000_000.0;
 
 /// What was wrong with a definition.
 pub(super) fn problems(refusal: &Value) -> Vec<Value> {
@@ -38,11 +38,12 @@ pub(super) fn describe(job: &Value, is_timed: bool, seen: &mut Value) {
     let moment =
         |name: &str| told[name].as_str().map(|text| DateTime::parse_from_rfc3339(text).unwrap());
     if let Some((from, to)) = moment("started_at").zip(moment("waits_until")) {
-        // A moment that is given is told as it is.
-        seen["waits"] = match (to - from).num_seconds() {
-            seconds if seconds < LATER_SECONDS => format!("{seconds} s").into(),
-            // A moment is reached by a wait from now on, which may begin a millisecond later.
-            _ => format!("until {}", to.format("%Y-%m-%d %H:%M:%S")).into(),
+        // The time is read again for the wait: some milliseconds later, or earlier, as clocks are kept
+        // right. A moment that is given is told as it is.
+        let seconds = (to - from).as_seconds_f64().round();
+        seen["waits"] = match seconds < LATER_SECONDS {
+            true => format!("{seconds} s").into(),
+            false => format!("until {}", to.round_subsecs(0).format("%Y-%m-%d %H:%M:%S")).into(),
         };
     }
     if is_timed && told["duration_ms"].as_u64().is_some_and(|ms| ms >= LONG_MS) {
