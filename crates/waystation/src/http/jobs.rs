@@ -1,5 +1,7 @@
 //! `/api/v1/jobs`: runs of stored workflows: looked up, cancelled, decided, tried again.
 
+use std::sync::Arc;
+
 use axum::Json;
 use axum::extract::State;
 use axum::http::StatusCode;
@@ -9,6 +11,7 @@ use serde_json::{Value, json};
 use waystation_core::dialect::graph::{history, job};
 use waystation_core::error::{Code, Error};
 use waystation_core::plan::Dialect;
+use waystation_core::run::Run;
 use waystation_core::time::{rfc3339, seconds_between};
 use waystation_engine::driver::{Again, Decision};
 use waystation_engine::id::RunId;
@@ -118,6 +121,15 @@ pub(super) async fn reply(context: &Context, id: RunId) -> Result<Response, Deta
     // Until the reply is made; the semaphore is never closed.
     let _place = context.readers.acquire().await;
     let run = context.app.engine.run(id).await?;
+    reply_with(context, id, Arc::new(run)).await
+}
+
+/// Likewise, of a run that is at hand.
+pub(super) async fn reply_with(
+    context: &Context,
+    id: RunId,
+    run: Arc<Run>,
+) -> Result<Response, Detail> {
     Ok(context.room.reply(move || job::render(&run, &id.to_string())).await?)
 }
 

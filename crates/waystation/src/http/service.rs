@@ -297,13 +297,13 @@ async fn execute(
 
 /// The job, once it is accepted, or once it has ended where the caller waits for that.
 async fn begun(context: &Context, submitted: Submitted, waits: bool) -> Result<Response, Detail> {
-    let run = submitted.id;
+    let id = submitted.id;
     if !waits {
         submitted.finished.accepted().await?;
-        return Ok((StatusCode::ACCEPTED, jobs::reply(context, run).await?).into_response());
+        return Ok((StatusCode::ACCEPTED, jobs::reply(context, id).await?).into_response());
     }
-    submitted.finished.wait().await?;
-    jobs::reply(context, run).await
+    let run = submitted.finished.wait().await?;
+    jobs::reply_with(context, id, run).await
 }
 
 /// The job that an earlier call with the same key has begun.

@@ -3,6 +3,7 @@
 use std::path::Path;
 use std::time::Duration;
 
+use rusqlite::config::DbConfig;
 use rusqlite::{Connection, OpenFlags};
 use waystation_core::error::{Code, Error};
 
@@ -85,6 +86,9 @@ fn open(file: &Path, mode: OpenFlags) -> Result<Connection> {
     let connection = Connection::open_with_flags(file, mode | OpenFlags::SQLITE_OPEN_NO_MUTEX)?;
     connection.busy_timeout(BUSY_TIMEOUT)?;
     connection.set_prepared_statement_cache_capacity(STATEMENTS_CACHED);
+    // Otherwise most statements are prepared again whenever they are asked with other values, in case these
+    // call for another plan. The queries here are made for one.
+    connection.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true)?;
     Ok(connection)
 }
 
@@ -157,6 +161,7 @@ pub(super) fn query_plan(connection: &Connection, sql: &str) -> String {
 
 #[cfg(test)]
 mod tests {
+    use rusqlite::{StatementStatus, params_from_iter};
     use serde_json::Map;
     use waystation_core::plan::{Budget, Dialect, Missing, OnFailure, PLAN_FORMAT, Plan, Shape};
 
@@ -184,6 +189,24 @@ mod tests {
         let mut select = connection.prepare(sql).unwrap();
         let rows = select.query_map([], |row| row.get(0)).unwrap();
         rows.collect::<rusqlite::Result<_>>().unwrap()
+    }
+
+    #[test]
+    fn statements_stay_prepared_whatever_they_are_asked() {
+        let (_dir, connection) = fresh();
+        for sql in [
+            "SELECT first_seq, entries FROM journal WHERE run = ?1 ORDER BY batch DESC",
+            "SELECT definition FROM workflow_versions WHERE workflow = ?1 AND version = ?2",
+            "SELECT id FROM runs WHERE status = ?1 AND id > ?2 LIMIT ?3",
+        ] {
+            for asked in 1..4 {
+                let mut select = connection.prepare_cached(sql).unwrap();
+                let values = vec![asked; select.parameter_count()];
+                select.query(params_from_iter(values)).unwrap().next().unwrap();
+            }
+            let select = connection.prepare_cached(sql).unwrap();
+            assert_eq!(select.get_status(StatementStatus::RePrepare), 0, "{sql}");
+        }
     }
 
     #[test]
