@@ -19,7 +19,7 @@ const LOAD_CONNECTIONS: usize = 256;
 const ANSWER_MAX: Duration = Duration::from_secs(30);
 /// The number of a run that nobody counts.
 const NOBODY: u64 = 999_999_999_999;
-/// The pause after a connection was refused.
+/// The pause after a connection or a run was refused.
 const RECONNECT_PAUSE: Duration = Duration::from_millis(20);
 
 /// What is begun, and where.
@@ -30,28 +30,28 @@ pub(super) struct Target {
 }
 
 impl Target {
-    fn request(&self, query: &str) -> Request {
-        let path = format!("/api/v1/workflows/{}/execute{query}", self.workflow);
+    fn request(&self) -> Request {
+        let path = format!("/api/v1/workflows/{}/execute", self.workflow);
         Request::post(&path, &format!(r#"{{"input_data":{{"number":"{RUN_NUMBER}"}}}}"#))
     }
 }
 
-/// Runs a second that complete when each connection waits for the end of one before it begins the next.
-pub(super) async fn peak(target: &Target, time: Duration) -> Result<f64> {
-    let (until, done) = (Instant::now() + time, Arc::new(AtomicUsize::new(0)));
+/// Begins runs as fast as each connection hears that its last one is accepted; answers how many.
+pub(super) async fn begin(target: &Target, time: Duration) -> Result<usize> {
+    let (until, begun) = (Instant::now() + time, Arc::new(AtomicUsize::new(0)));
     let mut connections = JoinSet::new();
     for _ in 0..PEAK_CONNECTIONS {
-        let (mut request, done) = (target.request("?wait=true"), Arc::clone(&done));
+        let (mut request, begun) = (target.request(), Arc::clone(&begun));
         let mut connection = Connection::open(target.address).await?;
         request.set_number(NOBODY);
         connections.spawn(async move {
             while Instant::now() < until {
-                let answer = connection.exchange(&request).await?;
-                anyhow::ensure!(
-                    answer.contains(br#""status":"completed""#),
-                    "a run did not complete"
-                );
-                done.fetch_add(1, Ordering::Relaxed);
+                match connection.exchange(&request).await?.status {
+                    202 => _ = begun.fetch_add(1, Ordering::Relaxed),
+                    // So many are under way that they have to wait.
+                    429 => sleep(RECONNECT_PAUSE).await,
+                    status => anyhow::bail!("a run was answered with {status}"),
+                }
             }
             Ok(())
         });
@@ -59,7 +59,7 @@ pub(super) async fn peak(target: &Target, time: Duration) -> Result<f64> {
     while let Some(ended) = connections.join_next().await {
         ended??;
     }
-    Ok(done.load(Ordering::Relaxed) as f64 / time.as_secs_f64())
+    Ok(begun.load(Ordering::Relaxed))
 }
 
 /// Begins so many runs, so many a second; answers the requests that were not acknowledged, by what happened.
@@ -114,7 +114,7 @@ struct Sender {
 
 impl Sender {
     fn new(target: &Target, ledger: Arc<Ledger>) -> Sender {
-        let request = target.request("");
+        let request = target.request();
         Sender {
             address: target.address,
             request,

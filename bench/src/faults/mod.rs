@@ -25,7 +25,7 @@ use self::ledger::{Latencies, Ledger, Window};
 use self::load::{Refused, Target};
 use self::look::{Look, slope, spare};
 use self::trouble::{Launch, Redis, Supervised};
-use crate::api::{Place, get_json, save};
+use crate::api::{POLL, Place, get_json, metric, save};
 use crate::process::free_address;
 
 /// The share of the peak that is asked for.
@@ -39,6 +39,8 @@ const REDIS_AWAY: Duration = Duration::from_secs(3);
 const DISK_FULL: Duration = Duration::from_secs(5);
 /// Seconds that the clock jumps ahead, and later back.
 const CLOCK_JUMP: i64 = 3_600;
+/// Events that are not sent for so long are all sent.
+const CALM: Duration = Duration::from_secs(1);
 /// How long the last runs may take to end.
 const SETTLE: Duration = Duration::from_secs(120);
 /// Memory that the server may gain in a minute.
@@ -148,11 +150,32 @@ async fn answer(State(ledger): State<Counted>, UrlPath(run): UrlPath<usize>) -> 
     if succeeds { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE }
 }
 
+/// Runs a second, begun as the load begins them, until all have ended and all their events are with Redis: what is
+/// only put off does not count.
 async fn peak(target: &Target, service: &Service) -> Result<f64> {
     let nobody = Arc::new(Ledger::new(0));
     service.count_in(&nobody);
-    load::peak(target, WARM_UP).await?;
-    load::peak(target, PEAK).await
+    load::begin(target, WARM_UP).await?;
+    until_done(target.address).await?;
+    let began = Instant::now();
+    let runs = load::begin(target, PEAK).await?;
+    let ended = until_done(target.address).await?;
+    Ok(runs as f64 / (ended - began).as_secs_f64())
+}
+
+/// Waits until no run is under way and no event is sent any more; answers since when that is so.
+async fn until_done(address: SocketAddr) -> Result<Instant> {
+    let (mut sent, mut since) = (0.0, Instant::now());
+    let until = since + SETTLE;
+    while since.elapsed() < CALM {
+        ensure!(Instant::now() < until, "runs that were begun do not end");
+        let now = metric(address, "waystation_redis_events_total").await?;
+        if count(address, "running").await? > 0 || now > sent {
+            (sent, since) = (now, Instant::now());
+        }
+        sleep(POLL).await;
+    }
+    Ok(since)
 }
 
 /// What goes wrong.
