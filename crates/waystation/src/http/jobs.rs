@@ -146,8 +146,8 @@ async fn cancel(
     Path(text): Path<String>,
 ) -> Result<Response, Detail> {
     let row = find(&context, &text).await?;
-    context.app.engine.cancel(row.id, "requested by the user").await?;
-    reply(&context, row.id).await
+    let run = context.app.engine.cancel(row.id, "requested by the user").await?;
+    reply_with(&context, row.id, run).await
 }
 
 async fn logs(

@@ -72,21 +72,19 @@ pub(super) fn plan(connection: &Connection, hash: &str) -> Result<Option<Vec<u8>
 /// A run's entries from a place on. Who follows a run asks for its latest again and again: they are looked
 /// for from the end, so that it does not take longer the longer the run is.
 pub(super) fn journal(connection: &Connection, run: RunId, from_seq: u32) -> Result<Vec<Entry>> {
-    let sql = "SELECT first_seq, entries FROM journal WHERE run = ?1 ORDER BY batch DESC";
+    let sql = "SELECT first_seq, count, entries FROM journal WHERE run = ?1 ORDER BY batch DESC";
     let mut select = connection.prepare_cached(sql)?;
     let mut rows = select.query([run.0])?;
     let mut values = HashMap::new();
     let mut batches = Vec::new();
     while let Some(row) = rows.next()? {
-        let first_seq: u32 = row.get(0)?;
-        let blob = row.get_ref(1)?.as_blob().map_err(StoreError::failed)?;
-        let mut batch = codec::decode(blob, |hash| payload(connection, hash, &mut values))?;
-        let known = from_seq.saturating_sub(first_seq) as usize;
-        batch.drain(..known.min(batch.len()));
-        batches.push(batch);
-        if first_seq <= from_seq {
+        let (first_seq, count): (u32, u32) = (row.get(0)?, row.get(1)?);
+        if first_seq + count <= from_seq {
             break;
         }
+        let blob = row.get_ref(2)?.as_blob().map_err(StoreError::failed)?;
+        let batch = codec::decode(blob, |hash| payload(connection, hash, &mut values))?;
+        batches.push(batch.into_iter().skip(from_seq.saturating_sub(first_seq) as usize));
     }
     Ok(batches.into_iter().rev().flatten().collect())
 }
