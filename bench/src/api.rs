@@ -77,20 +77,8 @@ pub(crate) async fn post_json(address: SocketAddr, path: &str, body: &Value) -> 
 }
 
 pub(crate) async fn get_json(address: SocketAddr, path: &str) -> Result<Value> {
-    Ok(serde_json::from_str(&get_text(address, path).await?)?)
-}
-
-async fn get_text(address: SocketAddr, path: &str) -> Result<String> {
     let url = format!("http://{address}{path}");
-    Ok(Client::new().get(url).send().await?.text().await?)
-}
-
-/// What a metric counts, over all its labels; 0 while it has counted nothing.
-pub(crate) async fn metric(address: SocketAddr, name: &str) -> Result<f64> {
-    let metrics = get_text(address, "/metrics").await?;
-    let lines = metrics.lines().filter_map(|line| line.strip_prefix(name));
-    let values = lines.filter(|rest| rest.starts_with([' ', '{']));
-    Ok(values.filter_map(|rest| rest.rsplit(' ').next()?.parse::<f64>().ok()).sum())
+    Ok(serde_json::from_str(&Client::new().get(url).send().await?.text().await?)?)
 }
 
 fn id_of(thing: &Value) -> Result<String> {

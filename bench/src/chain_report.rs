@@ -6,6 +6,7 @@ use anyhow::Result as Measured;
 
 use crate::cached_answer::{self, CachedAnswer};
 use crate::chains::{self, CHAINS, Chains, STEPS};
+use crate::report::yes;
 use crate::scenario::Bench;
 use crate::watched::{self, Watched};
 
@@ -76,8 +77,4 @@ pub(crate) fn write(out: &mut dyn Write, figures: &ChainFigures) -> Result<()> {
         cached.p99_ms,
         yes(cached.p50_ms < CACHED_MS_MAX),
     )
-}
-
-fn yes(holds: bool) -> &'static str {
-    if holds { "yes" } else { "**no**" }
 }

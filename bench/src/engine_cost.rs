@@ -20,6 +20,7 @@ use waystation_engine::store::Store;
 use waystation_engine::store::sqlite::{Options, SqliteStore};
 
 use crate::process::Usage;
+use crate::report::yes;
 
 /// Sizes of plans, in nodes.
 const SIZES: [u32; 3] = [1_000, 10_000, 100_000];
@@ -170,7 +171,7 @@ pub(crate) fn write(out: &mut dyn Write, costs: &[Cost]) -> io::Result<()> {
             100_000 => ("run under 1.5 s, under 1 GiB", *run_ms < 1_500.0 && *peak_mib < 1_024.0),
             _ => ("linear", true),
         };
-        let holds = if holds { "yes" } else { "**no**" };
+        let holds = yes(holds);
         let each = run_ms * 1_000.0 / *nodes as f64;
         writeln!(
             out,

@@ -52,12 +52,16 @@ pub(crate) fn write_case(out: &mut dyn Write, case: &Case) -> Result<()> {
     cost(out, &[case])
 }
 
+/// Whether something holds, in a table.
+pub(crate) fn yes(holds: bool) -> &'static str {
+    if holds { "yes" } else { "**no**" }
+}
+
 fn asked(out: &mut dyn Write, disk: &Disk, pairs: &[Pair]) -> Result<()> {
     writeln!(out, "## What was asked\n")?;
     writeln!(out, "| asked | measured | holds |\n| --- | ---: | --- |")?;
     for verdict in verdict::all(pairs, disk) {
-        let holds = if verdict.holds { "yes" } else { "**no**" };
-        writeln!(out, "| {} | {} | {holds} |", verdict.asked, verdict.measured)?;
+        writeln!(out, "| {} | {} | {} |", verdict.asked, verdict.measured, yes(verdict.holds))?;
     }
     writeln!(out)
 }

@@ -190,17 +190,17 @@ impl Launched {
         Ok(Snapshot {
             server: self.server.usage()?,
             client: Usage::of_this_process()?,
-            commits: commits(self.server.address).await?,
+            commits: counter(self.server.address, COMMITS).await?,
             syncs: trace::syncs(&trace::file_in(self.directory.path())),
         })
     }
 }
 
-/// The commits that a server has counted, if it counts them.
-async fn commits(address: SocketAddr) -> Result<Option<u64>> {
+/// What a counter of a server has come to, if it counts that.
+pub(crate) async fn counter(address: SocketAddr, name: &str) -> Result<Option<u64>> {
     let mut connection = Connection::open(address).await?;
     let answer = connection.exchange(&Request::get("/metrics")).await?;
-    Ok(sum_of(COMMITS, &String::from_utf8_lossy(answer.body)))
+    Ok(sum_of(name, &String::from_utf8_lossy(answer.body)))
 }
 
 /// The sum of a counter over all its labels in a page of metrics.

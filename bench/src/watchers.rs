@@ -12,6 +12,7 @@ use serde_json::json;
 
 use crate::api::{POLL, Place, begin, on_core, post_json, save, until_ended};
 use crate::process::{Server, free_address};
+use crate::report::yes;
 use crate::round::median;
 
 /// The core of the server, which has it for itself, and that of all clients.
@@ -68,7 +69,6 @@ pub(crate) async fn measure(place: &Place<'_>, amounts: &Crowd) -> Result<String
         |[alone, watched]: &[Round; 2]| 1.0 - watched.items_per_second / alone.items_per_second;
     let slowed = median(&pairs, slower) * 100.0;
     let share = |of: fn(&[Round; 2]) -> &Round| median(&pairs, |pair| of(pair).share * 100.0);
-    let holds = |holds| if holds { "yes" } else { "**no**" };
     let mut out = String::from("## Watchers\n\n");
     writeln!(
         out,
@@ -88,7 +88,7 @@ pub(crate) async fn measure(place: &Place<'_>, amounts: &Crowd) -> Result<String
         out,
         "| other runs are slowed by 10% at most | {before:.0} runs/s alone, {after:.0} watched; median of the {} pairs {slowed:.1}% | {} |",
         pairs.len(),
-        holds(slowed <= 10.0),
+        yes(slowed <= 10.0),
     )?;
     writeln!(
         out,

@@ -25,8 +25,10 @@ use self::ledger::{Latencies, Ledger, Window};
 use self::load::{Refused, Target};
 use self::look::{Look, slope, spare};
 use self::trouble::{Launch, Redis, Supervised};
-use crate::api::{POLL, Place, get_json, metric, save};
+use crate::api::{POLL, Place, get_json, save};
 use crate::process::free_address;
+use crate::report::yes;
+use crate::scenario::counter;
 
 /// The share of the peak that is asked for.
 const SHARE: f64 = 0.8;
@@ -165,11 +167,11 @@ async fn peak(target: &Target, service: &Service) -> Result<f64> {
 
 /// Waits until no run is under way and no event is sent any more; answers since when that is so.
 async fn until_done(address: SocketAddr) -> Result<Instant> {
-    let (mut sent, mut since) = (0.0, Instant::now());
+    let (mut sent, mut since) = (None, Instant::now());
     let until = since + SETTLE;
     while since.elapsed() < CALM {
         ensure!(Instant::now() < until, "runs that were begun do not end");
-        let now = metric(address, "waystation_redis_events_total").await?;
+        let now = counter(address, "waystation_redis_events_total").await?;
         if count(address, "running").await? > 0 || now > sent {
             (sent, since) = (now, Instant::now());
         }
@@ -294,7 +296,7 @@ fn report(ledger: &Ledger, seen: &Seen, ended: &Ended, minutes: Duration) -> Res
          call; {completed} jobs completed in all, {failed} failed, {running} unfinished; refused {}, cut off {} | {} |",
         seen.refused.answers,
         seen.refused.broken,
-        holds(lost == 0 && *failed == 0 && *running == 0 && *completed >= acknowledged as u64),
+        yes(lost == 0 && *failed == 0 && *running == 0 && *completed >= acknowledged as u64),
     )?;
     let (first, last) = (memory.first(), memory.last());
     writeln!(
@@ -304,7 +306,7 @@ fn report(ledger: &Ledger, seen: &Seen, ended: &Ended, minutes: Duration) -> Res
         first.map_or(f64::NAN, |one| one.1),
         last.map_or(f64::NAN, |one| one.1),
         seen.starts,
-        holds(growth < GROWTH_MIB),
+        yes(growth < GROWTH_MIB),
     )?;
     compare_latencies(&mut out, ledger, minutes)?;
     writeln!(
@@ -314,10 +316,6 @@ fn report(ledger: &Ledger, seen: &Seen, ended: &Ended, minutes: Duration) -> Res
         spare(&seen.looks, minutes - minute),
     )?;
     Ok(out)
-}
-
-fn holds(holds: bool) -> &'static str {
-    if holds { "yes" } else { "**no**" }
 }
 
 /// Rows that compare the last minute with the first.
@@ -341,7 +339,7 @@ fn compare_latencies(out: &mut String, ledger: &Ledger, minutes: Duration) -> Re
             words(before),
             words(between),
             words(after),
-            holds(is_calm(before) && is_calm(after) && is_as_before),
+            yes(is_calm(before) && is_calm(after) && is_as_before),
         )?;
     }
     Ok(())
